@@ -99,7 +99,7 @@ pub struct BadHex {
 }
 
 /// `ATTRIBUTES` of an enclave, 16 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, serde::Serialize)]
 #[cbor(array)]
 pub struct Attributes {
     /// FLAGS, see [`flags`].

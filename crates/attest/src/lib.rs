@@ -27,4 +27,10 @@
 
 extern crate alloc;
 
+pub mod attested;
+mod bytes;
 pub mod identity;
+pub mod keyrequest;
+pub mod policy;
+pub mod quote;
+pub mod report;
