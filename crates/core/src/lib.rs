@@ -1,1 +1,41 @@
-//! baton-core
+//! The protocol: policy, secrets, sealed files, custody, handover and the custody log.
+//!
+//! Everything here runs inside the enclave and trusts nothing that a host brings. It may use
+//! `baton-attest` and `baton-chain`, and nothing above them. It does no I/O, has no clock and no
+//! randomness of its own: keys, reports and random bytes come through [`platform::Platform`].
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod cbor;
+#[cfg(any(test, feature = "sim"))]
+pub mod fake;
+pub mod hpke_box;
+pub mod keyring;
+pub mod legacy;
+pub mod log;
+pub mod note;
+pub mod platform;
+pub mod seal;
+pub mod secret;
