@@ -113,6 +113,20 @@ pub enum ProposalStatus {
     Failed = 5,
 }
 
+impl ProposalStatus {
+    /// As the chain's own tools print it, without the common prefix.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unspecified => "UNSPECIFIED",
+            Self::DepositPeriod => "DEPOSIT_PERIOD",
+            Self::VotingPeriod => "VOTING_PERIOD",
+            Self::Passed => "PASSED",
+            Self::Rejected => "REJECTED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
 /// `cosmos.gov.v1.TallyResult`: decimal texts in base denomination, truncated to whole tokens.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct TallyResult {

@@ -516,7 +516,7 @@ fn passed_proposal(header: &TrustedHeader, proof: &StateProof) -> Result<Proposa
     }
     match ProposalStatus::try_from(proposal.status) {
         Ok(ProposalStatus::Passed) => Ok(proposal),
-        Ok(other) => Err(VoteError::NotPassed { id, got: other.as_str_name().to_string() }),
+        Ok(other) => Err(VoteError::NotPassed { id, got: other.name().to_string() }),
         Err(_) => Err(VoteError::NotPassed { id, got: proposal.status.to_string() }),
     }
 }
