@@ -176,3 +176,100 @@ fn check_context(context: &str) -> Result<(), BoxError> {
         got => Err(BoxError::Context { got }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cbor::decode_exact;
+    use crate::fake::FakePlatform;
+    use baton_attest::identity::encode;
+    use proptest::prelude::*;
+
+    const CONTEXT: &str = "baton offer v1";
+
+    fn key() -> RecipientKey {
+        RecipientKey::from_seed(Secret32::danger_from_bytes(&[3; 32]))
+    }
+
+    fn sealed() -> SealedBox {
+        let p = &mut FakePlatform::new(1);
+        seal_to(p, key().public_key(), CONTEXT, b"transcript", b"keyring").unwrap()
+    }
+
+    #[test]
+    fn what_was_sealed_opens_for_the_recipient() {
+        assert_eq!(&key().open(CONTEXT, b"transcript", &sealed()).unwrap()[..], b"keyring");
+        let again = RecipientKey::generate(&mut FakePlatform::new(2));
+        let kept = Secret32::danger_from_bytes(again.danger_seed().danger_expose());
+        assert_eq!(RecipientKey::from_seed(kept).public_key(), again.public_key());
+    }
+
+    #[test]
+    fn h04_boxes_are_made_as_frozen() {
+        // The suite's numbers (KEM 0x647a, KDF 1, AEAD 2) are part of the key schedule.
+        let golden = include_str!("../tests/golden/hpke_box_v1.hex").trim();
+        assert_eq!(hex::encode(encode(&sealed())), golden);
+        let back: SealedBox = decode_exact(&hex::decode(golden).unwrap()).unwrap();
+        assert_eq!(&key().open(CONTEXT, b"transcript", &back).unwrap()[..], b"keyring");
+    }
+
+    #[test]
+    fn a18_a_box_opens_only_for_its_key_context_and_transcript() {
+        let other = RecipientKey::from_seed(Secret32::danger_from_bytes(&[4; 32]));
+        assert_eq!(other.open(CONTEXT, b"transcript", &sealed()).err(), Some(BoxError::Open));
+        assert_eq!(key().open("baton offer v2", b"transcript", &sealed()).err(), Some(BoxError::Open));
+        assert_eq!(key().open(CONTEXT, b"transcripu", &sealed()).err(), Some(BoxError::Open));
+    }
+
+    #[test]
+    fn two_boxes_to_one_key_share_no_encapsulated_key() {
+        let p = &mut FakePlatform::new(1);
+        let a = seal_to(p, key().public_key(), CONTEXT, b"", b"x").unwrap();
+        let b = seal_to(p, key().public_key(), CONTEXT, b"", b"x").unwrap();
+        assert_ne!(a.encapped, b.encapped);
+    }
+
+    #[test]
+    fn a21_keys_and_boxes_of_the_wrong_size_are_refused() {
+        let good = key().public_key().to_bytes();
+        assert_eq!(good.len(), PUBLIC_KEY_LEN);
+        assert_eq!(PublicKey::from_bytes(&good), Ok(key().public_key().clone()));
+        assert_eq!(PublicKey::from_bytes(&good[1..]), Err(BoxError::PublicKey { got: 1215 }));
+        // An ML-KEM coefficient beyond the modulus (FIPS 203, 7.2).
+        let mut bad = good;
+        bad[..2].copy_from_slice(&[0xff; 2]);
+        assert_eq!(PublicKey::from_bytes(&bad), Err(BoxError::PublicKey { got: 1216 }));
+        let mut short = sealed();
+        short.encapped.pop();
+        let got = key().open(CONTEXT, b"transcript", &short).err();
+        assert_eq!(got, Some(BoxError::Encapped { got: 1119 }));
+        let mut empty = sealed();
+        empty.ciphertext.clear();
+        assert_eq!(key().open(CONTEXT, b"transcript", &empty).err(), Some(BoxError::Open));
+        let long = "x".repeat(70_000);
+        let got = key().open(&long, b"", &sealed()).err();
+        assert_eq!(got, Some(BoxError::Context { got: 70_000 }));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn a21_a_changed_box_never_opens(at: usize, bit in 0u8..8) {
+            let mut bad = sealed();
+            let at = at % (bad.encapped.len() + bad.ciphertext.len());
+            match at.checked_sub(bad.encapped.len()) {
+                None => bad.encapped[at] ^= 1 << bit,
+                Some(at) => bad.ciphertext[at] ^= 1 << bit,
+            }
+            prop_assert!(key().open(CONTEXT, b"transcript", &bad).is_err());
+        }
+
+        #[test]
+        fn a21_any_bytes_are_read_or_refused_without_a_panic(bytes: Vec<u8>) {
+            let _ = PublicKey::from_bytes(&bytes);
+            if let Some(sealed) = decode_exact::<SealedBox>(&bytes) {
+                prop_assert!(key().open(CONTEXT, b"", &sealed).is_err());
+            }
+        }
+    }
+}

@@ -26,6 +26,7 @@
 
 extern crate alloc;
 #[cfg(test)]
+#[macro_use]
 extern crate std;
 
 mod cbor;
@@ -37,5 +38,6 @@ pub mod legacy;
 pub mod log;
 pub mod note;
 pub mod platform;
+pub mod policy;
 pub mod seal;
 pub mod secret;

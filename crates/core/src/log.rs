@@ -8,9 +8,12 @@ mod entry;
 mod merkle;
 
 pub use entry::{
-    EVENT_VERSION, EntryError, Event, LogEntry, LogFacts, MAX_ENTRY_LEN, Route, Transfer,
+    EVENT_VERSION, EntryError, Event, LogEntry, LogFacts, MAX_ENTRY_LEN, Route,
 };
 pub use merkle::{
     LogHash, LogState, ProofError, consistency_proof, empty_root, inclusion_proof, leaf_hash,
     verify_consistency, verify_inclusion,
 };
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use baton_attest::identity::{Digest32, PlatformId, encode};
+use baton_chain::record::Kind;
 use minicbor::{Decode, Encode};
 
 use super::merkle::{LogHash, leaf_hash};
@@ -33,24 +34,6 @@ pub enum EntryError {
         /// Code of the kind.
         kind: u16,
     },
-}
-
-/// The kind of a transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
-pub enum Transfer {
-    /// To another measurement.
-    #[n(0)]
-    Upgrade,
-    /// To the same measurement on another machine.
-    #[n(1)]
-    Join,
-    /// Of a new epoch to the same measurement.
-    #[n(2)]
-    Sync,
-    /// Of a canary keyring.
-    #[n(3)]
-    Rehearsal,
 }
 
 /// How an authorization came about.
@@ -180,12 +163,12 @@ events! {
         /// Root of the parent's log at that size.
         2 root: LogHash,
         /// Kind of the transfer.
-        3 transfer: Transfer,
+        3 transfer: Kind,
     }
     /// A vote, or a record alone, was verified and permits a transfer.
     4 Authorization {
         /// Kind of the transfer.
-        0 transfer: Transfer,
+        0 transfer: Kind,
         /// Route of the proof.
         1 route: Route,
         /// Name of the plan, where there is one.
@@ -198,26 +181,26 @@ events! {
     /// The encrypted keyring was made for a target.
     5 Offer {
         /// Kind of the transfer.
-        0 transfer: Transfer,
+        0 transfer: Kind,
         /// Number of epochs in it.
         1 epochs: u64,
     }
     /// The keyring was taken from a source, checked and sealed.
     6 Received {
         /// Kind of the transfer.
-        0 transfer: Transfer,
+        0 transfer: Kind,
         /// Number of epochs in it.
         1 epochs: u64,
     }
     /// A receipt was given to the source, after a restart from the sealed file.
     7 Receipt {
         /// Kind of the transfer.
-        0 transfer: Transfer,
+        0 transfer: Kind,
     }
     /// A target's receipt was verified.
     8 Confirmed {
         /// Kind of the transfer.
-        0 transfer: Transfer,
+        0 transfer: Kind,
     }
     /// This build serves: it verified the proof at the plan's height, or needs none.
     9 Activated {
