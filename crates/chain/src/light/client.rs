@@ -45,7 +45,7 @@ impl LightClient {
     fn new(policy: &ChainPolicy, anchors: Vec<TrustedHeader>, head: TrustedHeader) -> Self {
         LightClient {
             params: StepParams::from_policy(policy),
-            half_period_secs: policy.trusting_period_secs / 2,
+            half_period_secs: (policy.trusting_period_secs / 2).max(1),
             checkpoint: policy.checkpoint,
             anchors,
             head,
@@ -168,12 +168,12 @@ impl LightClient {
 
 /// Finds for each block what it is verified from; a block that is already trusted gives no step. Nothing is verified
 /// here except equality with known headers.
-fn steps<'a>(
+fn steps<'a, 'k: 'a>(
     blocks: &'a [Parsed],
     claimed: &'a [Fields],
     from_next: Option<&'a Set>,
     first: u64,
-    known: impl Fn(u64) -> Option<&'a TrustedHeader>,
+    known: impl Fn(u64) -> Option<&'k TrustedHeader>,
 ) -> Result<Vec<Step<'a>>, LightError> {
     let mut before: Option<(&Fields, &Parsed)> = None;
     let mut out = Vec::with_capacity(blocks.len());

@@ -11,7 +11,7 @@ use tendermint_light_client_verifier::errors::{VerificationError, VerificationEr
 use tendermint_light_client_verifier::options::Options;
 use tendermint_light_client_verifier::predicates::VerificationPredicates;
 use tendermint_light_client_verifier::types::{TrustedBlockState, UntrustedBlockState};
-use tendermint_light_client_verifier::verifier::{PredicateVerifier, Verdict, Verifier};
+use tendermint_light_client_verifier::{PredicateVerifier, Verdict, Verifier};
 
 use super::block::{Parsed, Sha2, Which, address, expect_set, fields, hash32, malformed, parse_set};
 use super::ed25519::verify_batch;
