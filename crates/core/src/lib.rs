@@ -29,15 +29,23 @@ extern crate alloc;
 #[macro_use]
 extern crate std;
 
+pub mod barrier;
+pub mod branch;
 mod cbor;
+pub mod context;
+pub mod custody;
 #[cfg(any(test, feature = "sim"))]
 pub mod fake;
+pub mod handover;
 pub mod hpke_box;
+pub mod keeper;
 pub mod keyring;
 pub mod legacy;
 pub mod log;
+pub mod messages;
 pub mod note;
 pub mod platform;
 pub mod policy;
+
 pub mod seal;
 pub mod secret;

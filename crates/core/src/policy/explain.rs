@@ -84,7 +84,7 @@ fn vote(p: &Policy, out: &mut Sentences) {
     let c = &p.chain;
     out.means(format!(
         "A vote counts with a turnout of at least {} of all bonded power (less {} for power that moves meanwhile), more than \
-         {} of it in favour ({} when expedited), and at most {} with veto.",
+         {} of the votes that do not abstain in favour ({} when expedited), and at most {} of all votes with veto.",
         c.quorum, c.slack, c.threshold, c.expedited_threshold, c.veto
     ));
     out.warns("If the chain lowers its own bars below these, a proposal can pass on the chain and be refused here.");
@@ -128,7 +128,7 @@ fn origin(p: &Policy, out: &mut Sentences) {
         }
         Origin::Commitments(list) => {
             out.means(format!(
-                "The keyring must be handed over, and each of its {} epochs must match its commitment.",
+                "The keyring must be handed over, and every seed must match the commitment of its epoch ({} known here).",
                 list.len()
             ));
             out.impossible("This build never makes a new seed: it has no genesis.");
@@ -194,8 +194,8 @@ fn erasing(p: &Policy, out: &mut Sentences) {
         out.warns("There is no grace: a copy may be erased before the new build has shown that it survives its first blocks.");
     }
     out.warns(
-        "Erasing is a tombstone: a host that kept the old file can start the old build again. It gains nothing but what that build \
-         was already allowed.",
+        "Erasing is a tombstone: a host that kept the old file can start the old build again. That build does what it was \
+         allowed to do before, and nothing more.",
     );
 }
 

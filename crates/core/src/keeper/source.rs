@@ -1,0 +1,695 @@
+//! What a holder does for others: it opens transfers, verifies what asks for the keyring, offers it,
+//! demands proof of durability, follows what becomes of the plan, and erases behind the barrier.
+
+use alloc::vec::Vec;
+
+use baton_attest::attested::Attested;
+use baton_attest::identity::{Digest32, PlatformId, encode, hash};
+use baton_attest::quote::Purpose;
+use baton_chain::authorize::{self, AtXFacts, Authorization, AuthorizeError, Judge, Route, Standing, StandingError};
+use baton_chain::evidence::{AtXEvidence, EvidenceError, RecordEvidence, StandingEvidence, UpgradeEvidence};
+use baton_chain::authorize::PlanRef;
+use baton_chain::light::{LightClient, Path};
+use baton_chain::record::Kind;
+
+use super::{BadTargetInfo, HeadError, Keeper, Said, Step, WrongState};
+use crate::barrier::{BarrierError, BarrierMet};
+use crate::custody::{Custody, Empty, Holding, OtherTarget, PlanRun, Promise, Since, Skipped};
+use crate::handover::{
+    AttestationError, DurableReceipt, Payload, ReceiptError, Transfer, check_attestation, payload_context,
+};
+use crate::hpke_box::{BoxError, PublicKey, seal_to};
+use crate::keyring::CanaryKeyring;
+use crate::log::{Event, LogFacts};
+use crate::messages::{
+    Attestation, BarrierReceipt, Challenge, HandoverRequest, Hello, Message, MessageError, Offer, Receipt, VERSION,
+    transcript,
+};
+use crate::platform::Platform;
+use crate::policy::Phase;
+use crate::seal::Slot;
+use crate::secret::SeedOf;
+
+/// Receipts that one erase may bring at most.
+pub const MAX_BARRIER_RECEIPTS: usize = 1024;
+
+/// What permits an offer, still untrusted.
+pub enum OfferEvidence<'a> {
+    /// CBOR of [`UpgradeEvidence`].
+    Ahead(&'a [u8]),
+    /// CBOR of [`AtXEvidence`].
+    AtX(&'a [u8]),
+    /// CBOR of [`RecordEvidence`].
+    Record(&'a [u8]),
+    /// None: a rehearsal.
+    None,
+}
+
+/// Why no offer was made. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    /// The request cannot be read.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// The request is not from the enclave that it says.
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
+    /// The request answers no open hello.
+    #[error("the request answers no open hello of this instance: ask for a hello again, a nonce lives only in the memory of the instance that drew it")]
+    UnknownNonce,
+    /// For another chain.
+    #[error("the request is for chain {got:?}, expected {expected:?}")]
+    OtherChain {
+        /// Ours.
+        expected: alloc::string::String,
+        /// Its.
+        got: alloc::string::String,
+    },
+    /// For another epoch.
+    #[error("the request is for epoch {got}, expected the newest, {expected}: ask for a hello again")]
+    OtherEpoch {
+        /// Ours.
+        expected: u64,
+        /// Its.
+        got: u64,
+    },
+    /// The kind and what is shown for it do not fit.
+    #[error("a transfer of kind {kind} cannot be permitted by this evidence; bring what that kind needs")]
+    WrongEvidence {
+        /// The kind asked for.
+        kind: Kind,
+    },
+    /// `sync` needs a rotation.
+    #[error("a transfer of kind sync is not supported by this build")]
+    Unsupported,
+    /// Nothing to give.
+    #[error(transparent)]
+    State(#[from] WrongState),
+    /// The evidence cannot be read.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+    /// The head does not follow.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The evidence permits nothing.
+    #[error(transparent)]
+    Authorize(#[from] AuthorizeError),
+    /// Another build has the promise.
+    #[error(transparent)]
+    OtherTarget(#[from] OtherTarget),
+    /// The HPKE key is bad.
+    #[error(transparent)]
+    Box(#[from] BoxError),
+    /// The host's TARGETINFO is bad.
+    #[error(transparent)]
+    TargetInfo(#[from] BadTargetInfo),
+}
+
+/// Why a receipt was not taken. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfirmError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// It proves nothing.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    /// Nothing is promised.
+    #[error(transparent)]
+    State(#[from] WrongState),
+}
+
+/// Why no challenge was drawn.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no transfer {got} was given from here; expected one of {known} known transfers")]
+pub struct NoTransfer {
+    /// The transfer asked for.
+    pub got: Digest32,
+    /// How many there are.
+    pub known: usize,
+}
+
+/// Why what the chain says was not taken. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The evidence cannot be read.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+    /// The head does not follow.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The evidence shows nothing.
+    #[error(transparent)]
+    Standing(#[from] StandingError),
+    /// No plan is followed here.
+    #[error("no plan is promised or run by this copy; there is nothing to observe")]
+    NoPlan,
+}
+
+/// Why nothing was erased. The copy is whole.
+#[derive(Debug, thiserror::Error)]
+pub enum EraseError {
+    /// A receipt cannot be read.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// A receipt is not from whom it says.
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
+    /// The barrier is not met.
+    #[error(transparent)]
+    Barrier(#[from] BarrierError),
+    /// Only a confirmed custody can let go.
+    #[error(transparent)]
+    State(#[from] WrongState),
+    /// More receipts than are looked at.
+    #[error("{got} receipts, expected at most {MAX_BARRIER_RECEIPTS}")]
+    TooMany {
+        /// How many came.
+        got: usize,
+    },
+}
+
+/// A request whose sender and freshness were checked.
+struct Asked {
+    request: HandoverRequest,
+    digest: Digest32,
+    target: Attested,
+}
+
+impl<P: Platform> Keeper<P> {
+    /// Opens a transfer: a nonce that only this instance knows.
+    pub fn hello(&mut self, step: &mut Step) {
+        let nonce = self.draw();
+        self.hellos.put(Digest32(nonce), ());
+        let hello = Hello {
+            version: VERSION,
+            nonce,
+            chain_id: self.policy.chain.chain_id.clone(),
+            epoch: self.newest_epoch().unwrap_or(0),
+            source: self.identity,
+        };
+        step.send(Said { message: hello.to_cbor(), report: None, digest: Digest32(nonce) });
+    }
+
+    /// Verifies everything and offers the keyring, or a canary.
+    pub fn offer(
+        &mut self,
+        step: &mut Step,
+        request: &[u8],
+        attestation: &Attestation,
+        evidence: OfferEvidence<'_>,
+        report_target: Option<&[u8]>,
+    ) -> Result<(), OfferError> {
+        let asked = self.check_request(request, attestation)?;
+        let kind = asked.request.kind;
+        match (kind, evidence) {
+            (Kind::Rehearsal, OfferEvidence::None) => self.offer_canary(step, &asked, report_target),
+            (Kind::Upgrade, OfferEvidence::Ahead(bytes)) => {
+                let evidence = UpgradeEvidence::from_cbor(bytes)?;
+                let client = self.followed(&evidence.to_head)?;
+                let auth = self.judge(&client).ahead(&self.asked_of_judge(&asked), &evidence)?;
+                self.offer_to_successor(step, &asked, client, &auth, report_target)
+            }
+            (Kind::Upgrade, OfferEvidence::AtX(bytes)) => {
+                let evidence = AtXEvidence::from_cbor(bytes)?;
+                let client = self.followed(&Path::default())?;
+                let auth = self.judge(&client).at_x(&self.asked_of_judge(&asked), &evidence)?;
+                self.offer_to_successor(step, &asked, client, &auth, report_target)
+            }
+            (Kind::Join, OfferEvidence::Record(bytes)) => {
+                let evidence = RecordEvidence::from_cbor(bytes)?;
+                let client = self.followed(&evidence.to_head)?;
+                let moved_on = self.moved_on();
+                let wanted = self.asked_of_judge(&asked);
+                let auth = self.judge(&client).same_build(kind, &wanted, &evidence, moved_on.as_ref())?;
+                self.offer_to_peer(step, &asked, client, &auth, report_target)
+            }
+            (Kind::Sync, OfferEvidence::Record(_)) => Err(OfferError::Unsupported),
+            (kind, _) => Err(OfferError::WrongEvidence { kind }),
+        }
+    }
+
+    fn check_request(&self, request: &[u8], attestation: &Attestation) -> Result<Asked, OfferError> {
+        let request = HandoverRequest::from_cbor(request)?;
+        let own = &self.policy.chain.chain_id;
+        if request.chain_id != *own {
+            return Err(OfferError::OtherChain { expected: own.clone(), got: request.chain_id });
+        }
+        self.hellos.get(&Digest32(request.nonce)).ok_or(OfferError::UnknownNonce)?;
+        let digest = request.digest();
+        let target = check_attestation(
+            &self.platform,
+            &self.policy.tcb,
+            self.quote_time(),
+            Purpose::Secret,
+            attestation,
+            &digest,
+        )?;
+        if request.kind != Kind::Rehearsal {
+            let expected = self.serving()?.keyring.newest_epoch();
+            if request.epoch != expected {
+                return Err(OfferError::OtherEpoch { expected, got: request.epoch });
+            }
+        }
+        Ok(Asked { request, digest, target })
+    }
+
+    fn serving(&self) -> Result<&Holding, WrongState> {
+        let got = self.custody.state();
+        self.custody.serving().ok_or(WrongState { expected: "Holding, Offered or Confirmed", got })
+    }
+
+    /// The client after a path; the keeper takes it over only when the whole operation holds.
+    pub(super) fn followed(&self, path: &Path) -> Result<LightClient, HeadError> {
+        let mut client = self.client()?.clone();
+        if !path.blocks.is_empty() {
+            client.advance(path)?;
+        }
+        Ok(client)
+    }
+
+    pub(super) fn judge<'a>(&'a self, light: &'a LightClient) -> Judge<'a> {
+        Judge { policy: &self.policy.chain, rules: &self.policy.builds, own: &self.identity, light }
+    }
+
+    fn asked_of_judge<'a>(&self, asked: &'a Asked) -> authorize::Transfer<'a> {
+        authorize::Transfer {
+            target: &asked.target,
+            epoch: asked.request.epoch,
+            request: asked.digest,
+            local_platform: self.own_platform(),
+        }
+    }
+
+    /// The plan at X that this copy has verified for another build.
+    fn moved_on(&self) -> Option<AtXFacts> {
+        self.moved_on.clone()
+    }
+
+    /// The receiver's machine: what its quote shows, or on this machine what the record that came here named.
+    fn receiver_platform(&self, target: &Attested) -> PlatformId {
+        target.platform().unwrap_or(self.own_platform())
+    }
+
+    fn offer_to_successor(
+        &mut self,
+        step: &mut Step,
+        asked: &Asked,
+        client: LightClient,
+        auth: &Authorization,
+        report_target: Option<&[u8]>,
+    ) -> Result<(), OfferError> {
+        self.serving()?;
+        let promise = Promise::new(self.custody.successor(), auth)?;
+        let (offer, transfer) = self.make_offer(asked, auth)?;
+        let said = self.said_offer(&offer, report_target)?;
+        // Every check has passed: from here on nothing can fail.
+        self.take_client(step, client, &asked.target);
+        self.log_superseded(step, &promise);
+        self.note_moved_on(auth);
+        self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
+            Custody::Holding(h) => Custody::Offered(h.offer(promise)),
+            Custody::Offered(o) => Custody::Offered(o.offer(promise)),
+            Custody::Confirmed(c) => c.offer(promise),
+            other @ (Custody::Empty(_) | Custody::Received(_) | Custody::Retired(_)) => other,
+        };
+        self.log_offer(step, auth, &transfer);
+        self.put_transfer(transfer);
+        step.send(said);
+        Ok(())
+    }
+
+    fn offer_to_peer(
+        &mut self,
+        step: &mut Step,
+        asked: &Asked,
+        client: LightClient,
+        auth: &Authorization,
+        report_target: Option<&[u8]>,
+    ) -> Result<(), OfferError> {
+        let (offer, transfer) = self.make_offer(asked, auth)?;
+        let said = self.said_offer(&offer, report_target)?;
+        self.take_client(step, client, &asked.target);
+        self.log_offer(step, auth, &transfer);
+        self.put_transfer(transfer);
+        step.send(said);
+        Ok(())
+    }
+
+    fn make_offer(&mut self, asked: &Asked, auth: &Authorization) -> Result<(Offer, Transfer), OfferError> {
+        let authority = authority(auth);
+        let transfer = self.transfer_of(asked, &authority, auth.facts().record);
+        let keyring = self.serving()?.keyring.danger_encode();
+        let offer = self.encrypt(asked, &transfer, authority, &keyring, auth.facts().plan.clone())?;
+        Ok((offer, transfer))
+    }
+
+    fn offer_canary(&mut self, step: &mut Step, asked: &Asked, report_target: Option<&[u8]>) -> Result<(), OfferError> {
+        let authority = hash("baton rehearsal authority v1", &[&asked.digest.0]);
+        let transfer = self.transfer_of(asked, &authority, None);
+        let canary = match self.canary_to_give.take() {
+            Some(ring) => ring,
+            None => CanaryKeyring::new(0, SeedOf::random(&mut self.platform)),
+        };
+        let offer = self.encrypt(asked, &transfer, authority, &canary.danger_encode(), None);
+        self.canary_to_give = Some(canary);
+        let said = self.said_offer(&offer?, report_target)?;
+        self.put_transfer(transfer);
+        step.changed(Slot::Custody);
+        step.send(said);
+        Ok(())
+    }
+
+    fn transfer_of(&self, asked: &Asked, authority: &Digest32, record: Option<Digest32>) -> Transfer {
+        let target = *asked.target.identity();
+        Transfer {
+            kind: asked.request.kind,
+            transcript: transcript(
+                asked.request.kind,
+                &asked.digest,
+                &self.identity.digest(),
+                &target.digest(),
+                authority,
+            ),
+            target,
+            platform: self.receiver_platform(&asked.target),
+            record,
+            confirmed: false,
+        }
+    }
+
+    fn encrypt(
+        &mut self,
+        asked: &Asked,
+        transfer: &Transfer,
+        authority: Digest32,
+        keyring: &[u8],
+        plan: Option<PlanRef>,
+    ) -> Result<Offer, OfferError> {
+        let recipient = PublicKey::from_bytes(&asked.request.hpke_key)?;
+        let payload = Payload {
+            version: VERSION,
+            keyring: keyring.to_vec(),
+            parent: self.branch.head(),
+            platform: transfer.platform,
+            plan,
+        };
+        let sealed = seal_to(
+            &mut self.platform,
+            &recipient,
+            payload_context(transfer.kind),
+            &transfer.transcript.0,
+            &payload.encode(),
+        )?;
+        Ok(Offer {
+            version: VERSION,
+            kind: transfer.kind,
+            transcript: transfer.transcript,
+            source: self.identity.digest(),
+            authority,
+            sealed,
+        })
+    }
+
+    fn said_offer(&self, offer: &Offer, report_target: Option<&[u8]>) -> Result<Said, OfferError> {
+        let report = report_target.map(|t| self.report(t, &offer.digest())).transpose()?;
+        Ok(Said { message: offer.to_cbor(), report, digest: offer.transcript })
+    }
+
+    pub(super) fn take_client(&mut self, step: &mut Step, client: LightClient, attested: &Attested) {
+        self.client = Some(client);
+        self.note_signed_date(attested);
+        step.changed(Slot::Custody);
+    }
+
+    fn put_transfer(&mut self, transfer: Transfer) {
+        match self.transfers.iter_mut().find(|t| t.transcript == transfer.transcript) {
+            Some(known) => known.confirmed |= transfer.confirmed,
+            None => self.transfers.push(transfer),
+        }
+    }
+
+    fn log_superseded(&mut self, step: &mut Step, promise: &Promise) {
+        let Some(old) = self.custody.successor().filter(|s| !s.is_same(promise.successor())) else { return };
+        let event = Event::Superseded { plan: old.plan.name.clone(), by: promise.successor().plan.name.clone() };
+        let facts = self.facts();
+        self.record(step, facts, event);
+    }
+
+    /// After a proof at X this build gives to the build that it names, and admits no more of its own kind.
+    fn note_moved_on(&mut self, auth: &Authorization) {
+        let f = auth.facts();
+        if let (Route::AtX { shown_at, x }, Some(plan)) = (f.route, &f.plan) {
+            self.moved_on = Some(AtXFacts {
+                chain_id: f.chain_id.clone(),
+                plan: plan.clone(),
+                proposal_id: f.proposal_id,
+                measurement: Some(f.target.measurement),
+                x,
+                shown_at,
+                shown_hash: f.shown_hash,
+            });
+        }
+    }
+
+    fn log_offer(&mut self, step: &mut Step, auth: &Authorization, transfer: &Transfer) {
+        let facts = LogFacts {
+            identity: Some(transfer.target.digest()),
+            evidence: Some(authority(auth)),
+            record: transfer.record,
+            platform: Some(transfer.platform),
+            transcript: Some(transfer.transcript),
+            ..self.facts()
+        };
+        let plan = auth.facts().plan.as_ref();
+        let authorized = Event::Authorization {
+            transfer: transfer.kind,
+            route: match auth.facts().route {
+                Route::Ahead { .. } => crate::log::Route::Ahead,
+                Route::AtX { .. } => crate::log::Route::AtX,
+                Route::Fresh { .. } => crate::log::Route::Fresh,
+            },
+            plan: plan.map(|p| p.name.clone()),
+            plan_height: plan.map(|p| p.height),
+            proposal_id: plan.map(|_| auth.facts().proposal_id),
+        };
+        let epochs = self.custody.keyring().map_or(0, |k| k.epochs().count() as u64);
+        self.record(step, facts.clone(), authorized);
+        self.record(step, facts, Event::Offer { transfer: transfer.kind, epochs });
+    }
+
+    /// Draws a challenge for a transfer. A later one makes an earlier one void.
+    pub fn challenge(&mut self, step: &mut Step, transcript: Digest32) -> Result<(), NoTransfer> {
+        let known = self.transfers.len();
+        if !self.transfers.iter().any(|t| t.transcript == transcript) {
+            return Err(NoTransfer { got: transcript, known });
+        }
+        let nonce = self.draw();
+        self.challenges.put(transcript, nonce);
+        let challenge = Challenge { version: VERSION, transcript, nonce, source: self.identity };
+        step.send(Said { message: challenge.to_cbor(), report: None, digest: transcript });
+        Ok(())
+    }
+
+    /// Takes a receipt: the target holds the keyring, or the canary, durably.
+    pub fn confirm(&mut self, step: &mut Step, receipt: &[u8], attestation: &Attestation) -> Result<(), ConfirmError> {
+        let receipt = Receipt::from_cbor(receipt)?;
+        let attested = check_attestation(
+            &self.platform,
+            &self.policy.tcb,
+            self.quote_time(),
+            Purpose::Receipt,
+            attestation,
+            &receipt.digest(),
+        )
+        .map_err(ReceiptError::from)?;
+        let got = receipt.transcript;
+        let transfer = self
+            .transfers
+            .iter()
+            .find(|t| t.transcript == got)
+            .cloned()
+            .ok_or(ReceiptError::NoChallenge { got })?;
+        let nonce = *self.challenges.get(&got).ok_or(ReceiptError::NoChallenge { got })?;
+        let proof = self.durable(&receipt, &attested, &transfer, &nonce)?;
+        self.challenges.remove(&got);
+        self.note_signed_date(&attested);
+        self.apply_receipt(step, &transfer, &proof);
+        step.send(Said::nothing());
+        Ok(())
+    }
+
+    fn durable(
+        &self,
+        receipt: &Receipt,
+        attested: &Attested,
+        transfer: &Transfer,
+        nonce: &[u8; 32],
+    ) -> Result<DurableReceipt, ConfirmError> {
+        let chain_id = &self.policy.chain.chain_id;
+        if transfer.kind == Kind::Rehearsal {
+            let got = receipt.transcript;
+            let canary = self.canary_to_give.as_ref().ok_or(ReceiptError::NoChallenge { got })?;
+            return Ok(DurableReceipt::check(receipt, attested, transfer, nonce, chain_id, canary)?);
+        }
+        let keyring = &self.serving()?.keyring;
+        Ok(DurableReceipt::check(receipt, attested, transfer, nonce, chain_id, keyring)?)
+    }
+
+    fn apply_receipt(&mut self, step: &mut Step, transfer: &Transfer, proof: &DurableReceipt) {
+        if let Some(t) = self.transfers.iter_mut().find(|t| t.transcript == *proof.transcript()) {
+            t.confirmed = true;
+        }
+        let event = match transfer.kind {
+            Kind::Rehearsal => {
+                self.rehearsed_as_source = true;
+                Event::Rehearsal { as_source: true, passed: true }
+            }
+            kind => Event::Confirmed { transfer: kind },
+        };
+        if transfer.kind == Kind::Upgrade {
+            self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
+                Custody::Offered(o) if o.successor.target == transfer.target => Custody::Confirmed(o.confirm(proof)),
+                other => other,
+            };
+        }
+        let facts = LogFacts {
+            identity: Some(transfer.target.digest()),
+            record: transfer.record,
+            platform: Some(transfer.platform),
+            transcript: Some(transfer.transcript),
+            ..self.facts()
+        };
+        self.record(step, facts, event);
+    }
+
+    /// Takes note of what the chain says of the plan that this copy promised itself to, or runs.
+    pub fn observe(&mut self, step: &mut Step, evidence: &[u8]) -> Result<(), ObserveError> {
+        let evidence = StandingEvidence::from_cbor(evidence)?;
+        let (plan, x) = self.followed_plan().ok_or(ObserveError::NoPlan)?;
+        let client = self.followed(&evidence.to_head)?;
+        let standing = authorize::standing(&client, &plan, x, &evidence)?;
+        self.client = Some(client);
+        step.changed(Slot::Custody);
+        self.apply_standing(step, &plan.name, &standing);
+        step.send(Said::nothing());
+        Ok(())
+    }
+
+    /// The plan that matters to this copy, and its X: the plan's height until a header at X was shown.
+    fn followed_plan(&self) -> Option<(PlanRef, u64)> {
+        if let Some(s) = self.custody.successor() {
+            return Some((s.plan.clone(), s.x.unwrap_or(s.plan.height)));
+        }
+        if let Some(run) = self.own_run() {
+            return Some((run.facts.plan.clone(), run.facts.x));
+        }
+        let plan = self.custody.origin()?.plan.clone()?;
+        let x = plan.height;
+        Some((plan, x))
+    }
+
+    fn apply_standing(&mut self, step: &mut Step, plan: &str, standing: &Standing) {
+        match standing {
+            Standing::Pending => {}
+            Standing::NameDone => self.mark_done(),
+            Standing::Superseded { .. } | Standing::Cancelled => {
+                self.call_off(step, Event::Revoked { plan: plan.into() });
+            }
+            Standing::Skipped => self.skipped(step, plan, standing),
+        }
+    }
+
+    fn skipped(&mut self, step: &mut Step, plan: &str, standing: &Standing) {
+        let Some(proof) = Skipped::from_standing(standing) else { return };
+        self.moved_on = None;
+        self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
+            Custody::Received(r) => Custody::Empty(r.void(&proof)),
+            Custody::Holding(h) => h.void(&proof),
+            other => other,
+        };
+        self.call_off(step, Event::Skipped { plan: plan.into() });
+    }
+
+    fn mark_done(&mut self) {
+        if let Some(run) = &mut self.shadow_proof {
+            run.done = true;
+        }
+        if let Custody::Holding(Holding { since: Since::Run(PlanRun { done, .. }), .. }) = &mut self.custody {
+            *done = true;
+        }
+    }
+
+    fn call_off(&mut self, step: &mut Step, event: Event) {
+        self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
+            Custody::Offered(o) => Custody::Holding(o.call_off()),
+            Custody::Confirmed(c) => Custody::Holding(c.call_off()),
+            other => other,
+        };
+        let facts = self.facts();
+        self.record(step, facts, event);
+    }
+
+    /// Erases this copy, if the barrier is met.
+    pub fn erase(&mut self, step: &mut Step, receipts: &[(&[u8], &Attestation)]) -> Result<(), EraseError> {
+        let got = self.custody.state();
+        if let Custody::Retired(_) = self.custody {
+            step.send(Said::nothing());
+            return Ok(());
+        }
+        let Custody::Confirmed(confirmed) = &self.custody else {
+            return Err(WrongState { expected: "Confirmed", got }.into());
+        };
+        if self.policy.phase == Phase::Shadow {
+            return Err(BarrierError::Shadow.into());
+        }
+        if receipts.len() > MAX_BARRIER_RECEIPTS {
+            return Err(EraseError::TooMany { got: receipts.len() });
+        }
+        let checked = self.check_receipts(receipts)?;
+        let met = BarrierMet::judge(
+            &self.policy.barrier,
+            &self.policy.chain.chain_id,
+            &confirmed.successor,
+            &confirmed.holding.keyring,
+            &checked,
+        )?;
+        let facts = LogFacts { identity: Some(confirmed.successor.target.digest()), ..self.facts() };
+        let evidence = hash("baton barrier evidence v1", &[&encode(&met.platforms().copied().collect::<Vec<_>>())]);
+        let platforms = met.platforms().count() as u64;
+        self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
+            Custody::Confirmed(c) => Custody::Retired(c.retire(&met)),
+            other => other,
+        };
+        let facts = LogFacts { evidence: Some(evidence), ..facts };
+        self.record(step, facts.clone(), Event::BarrierMet { platforms, power_share: None });
+        self.record(step, facts, Event::Erased { layer: 0 });
+        step.send(Said::nothing());
+        Ok(())
+    }
+
+    fn check_receipts(
+        &self,
+        receipts: &[(&[u8], &Attestation)],
+    ) -> Result<Vec<(BarrierReceipt, Attested)>, EraseError> {
+        let mut checked = Vec::new();
+        for (bytes, attestation) in receipts {
+            let receipt = BarrierReceipt::from_cbor(bytes)?;
+            let attested = check_attestation(
+                &self.platform,
+                &self.policy.tcb,
+                self.quote_time(),
+                Purpose::Receipt,
+                attestation,
+                &receipt.digest(),
+            )?;
+            checked.push((receipt, attested));
+        }
+        Ok(checked)
+    }
+}
+
+/// What an offer names as its authority: a digest over everything that the authorization says.
+fn authority(auth: &Authorization) -> Digest32 {
+    hash("baton authorization v1", &[&encode(auth.facts())])
+}

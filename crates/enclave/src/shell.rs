@@ -1,0 +1,327 @@
+//! The shell around the keeper: requests in, sealed files and replies out.
+//!
+//! The one invariant here: what a step wants to say is held in memory until the host has brought back,
+//! from its disk, a file of this slot and generation that opens. A host that drops the file gets
+//! nothing; a host that dies is started again and asks again.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use baton_attest::identity::Digest32;
+use baton_core::context::{Alarm, Context};
+use baton_core::keeper::source::OfferEvidence as CoreEvidence;
+use baton_core::keeper::{Keeper, Said, StateError, Step};
+use baton_core::messages::Attestation;
+use baton_core::platform::Platform;
+use baton_core::policy::{Policy, PolicyError};
+use baton_core::seal::Slot;
+use baton_core::secret::AppKey;
+
+use crate::refusal::{Refuses, rule};
+use crate::vault;
+use crate::wire::{OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under};
+
+/// Largest request that is read, in bytes (72 MiB: evidence of a long path, and what is around it).
+pub const MAX_REQUEST_BYTES: usize = 72 << 20;
+
+/// Why the enclave did not start. Its files stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy does not hold together.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A sealed file is refused.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// What waits for the disk.
+struct Waiting {
+    files: Vec<(Slot, u64)>,
+    reply: Reply,
+}
+
+/// A running enclave.
+pub struct Enclave<P: Platform> {
+    keeper: Keeper<P>,
+    custody_generation: u64,
+    rehearsal_generation: u64,
+    app: bool,
+    waiting: Option<Waiting>,
+}
+
+/// How to start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start<'a> {
+    /// The newest custody file, if there is one.
+    pub custody: Option<&'a [u8]>,
+    /// The newest rehearsal file, if there is one.
+    pub rehearsal: Option<&'a [u8]>,
+    /// The highest generation that the host has seen on disk for each slot, openable or not: files are never written under a number that is taken.
+    pub seen: (u64, u64),
+    /// Leave the app switched off: nothing but sealed file, light blocks, proofs, handover.
+    pub custody_only: bool,
+}
+
+impl<P: Platform> Enclave<P> {
+    /// Starts the trusted program; the restart path is this path.
+    pub fn start(platform: P, policy: Policy, how: Start<'_>) -> Result<Self, StartError> {
+        let (mut keeper, custody) = match how.custody {
+            Some(file) => Keeper::open(platform, policy, file)?,
+            None => (Keeper::new(platform, policy)?, 0),
+        };
+        let rehearsal = match how.rehearsal {
+            Some(file) => keeper.open_rehearsal(file)?,
+            None => 0,
+        };
+        Ok(Enclave {
+            keeper,
+            custody_generation: custody.max(how.seen.0),
+            rehearsal_generation: rehearsal.max(how.seen.1),
+            app: !how.custody_only,
+            waiting: None,
+        })
+    }
+
+    /// The keeper, to read.
+    pub fn keeper(&self) -> &Keeper<P> {
+        &self.keeper
+    }
+
+    /// Handles one request, bytes to bytes.
+    pub fn handle_bytes(&mut self, request: &[u8]) -> Vec<u8> {
+        let response = if request.len() > MAX_REQUEST_BYTES {
+            refused("request/Oversized", rule::PROGRESS, "the request is too large: expected at most 72 MiB")
+        } else {
+            match minicbor::decode::<Request>(request) {
+                Ok(r) => self.handle(&r),
+                Err(e) => refused("request/Malformed", rule::PROGRESS, &alloc::format!("the request cannot be read: {e}")),
+            }
+        };
+        baton_attest::identity::encode(&response)
+    }
+
+    /// Handles one request.
+    pub fn handle(&mut self, request: &Request) -> Response {
+        match request {
+            Request::Status => return done(Reply::Status(self.status())),
+            Request::Stored { files } => return self.stored(files),
+            _ => {}
+        }
+        if let Some(w) = &self.waiting {
+            let text = alloc::format!(
+                "{} sealed file(s) wait to be stored: bring what the disk gives back, or start the enclave again",
+                w.files.len()
+            );
+            return refused("request/WaitingForDisk", rule::NEVER_DROPPED, &text);
+        }
+        let mut step = Context::default();
+        match self.run(&mut step, request) {
+            Ok(reply) => self.finish(step, reply),
+            Err(refusal) => Response {
+                store: Vec::new(),
+                reply: Some(Reply::Refused(refusal)),
+                alarms: step.finish().alarms,
+            },
+        }
+    }
+
+    /// Runs a step. `None`: the reply is what the step says.
+    fn run(&mut self, step: &mut Step, request: &Request) -> Result<Option<Reply>, Refusal> {
+        let k = &mut self.keeper;
+        match request {
+            Request::Status | Request::Stored { .. } => {}
+            Request::Checkpoint { block } => k.checkpoint(step, block).map_err(|e| e.refusal())?,
+            Request::Advance { path } => k.advance(step, path).map_err(|e| e.refusal())?,
+            Request::Genesis { found } => k.genesis(step, found).map_err(|e| e.refusal())?,
+            Request::ImportLegacy { file } => k.import_legacy(step, file).map_err(|e| e.refusal())?,
+            Request::Inherit { file } => k.inherit(step, file).map_err(|e| e.refusal())?,
+            Request::Hello => k.hello(step),
+            Request::Ask { hello, kind, report_target } => {
+                k.ask(step, hello, *kind, report_target).map_err(|e| e.refusal())?;
+            }
+            Request::Offer { request, attestation, evidence, report_target } => {
+                let evidence = match evidence {
+                    OfferEvidence::Ahead(b) => CoreEvidence::Ahead(b),
+                    OfferEvidence::AtX(b) => CoreEvidence::AtX(b),
+                    OfferEvidence::Record(b) => CoreEvidence::Record(b),
+                    OfferEvidence::None => CoreEvidence::None,
+                };
+                k.offer(step, request, attestation, evidence, report_target.as_deref()).map_err(|e| e.refusal())?;
+            }
+            Request::Accept { offer, giver } => k.accept(step, offer, giver.as_ref()).map_err(|e| e.refusal())?,
+            Request::Challenge { transcript } => k.challenge(step, *transcript).map_err(|e| e.refusal())?,
+            Request::Prove { challenge, report_target } => {
+                k.prove(step, challenge, report_target).map_err(|e| e.refusal())?;
+            }
+            Request::Confirm { receipt, attestation } => {
+                k.confirm(step, receipt, attestation).map_err(|e| e.refusal())?;
+            }
+            Request::Activate { evidence } => k.activate(step, evidence).map_err(|e| e.refusal())?,
+            Request::Observe { evidence } => k.observe(step, evidence).map_err(|e| e.refusal())?,
+            Request::BarrierReceipt { report_target } => {
+                k.barrier_receipt(step, report_target).map_err(|e| e.refusal())?;
+            }
+            Request::Erase { receipts } => {
+                let list: Vec<(&[u8], &Attestation)> =
+                    receipts.iter().map(|r| (r.receipt.as_slice(), &r.attestation)).collect();
+                k.erase(step, &list).map_err(|e| e.refusal())?;
+            }
+            Request::Put { under, name, value } => return self.put(*under, name, value).map(Some),
+            Request::Locate { under, name, epoch } => {
+                let key = self.app_key(*under, *epoch)?;
+                return Ok(Some(Reply::Record { index: vault::index(&key, name), record: Vec::new() }));
+            }
+            Request::Get { under, name, record } => return self.get(*under, name, record).map(Some),
+            Request::Log => return Ok(Some(self.log())),
+            Request::LogStored { size } => k.log_stored(step, *size),
+        }
+        Ok(None)
+    }
+
+    /// Seals what changed and holds the reply back; with nothing changed the reply goes at once.
+    fn finish(&mut self, step: Step, reply: Option<Reply>) -> Response {
+        let outcome = step.finish();
+        let reply = reply.unwrap_or_else(|| outcome.then_send.into_iter().next_back().map_or(Reply::Done, said));
+        let mut store = Vec::new();
+        for slot in outcome.must_persist {
+            let generation = self.next_generation(slot);
+            match self.keeper.seal_slot(slot, generation) {
+                Ok(bytes) => store.push(SealedFile { slot, generation, bytes }),
+                Err(e) => return refused("seal", rule::NEVER_DROPPED, &e.to_string()),
+            }
+        }
+        if store.is_empty() {
+            return Response { store, reply: Some(reply), alarms: outcome.alarms };
+        }
+        let files = store.iter().map(|f| (f.slot, f.generation)).collect();
+        self.waiting = Some(Waiting { files, reply });
+        Response { store, reply: None, alarms: outcome.alarms }
+    }
+
+    fn next_generation(&mut self, slot: Slot) -> u64 {
+        let g = match slot {
+            Slot::Custody => &mut self.custody_generation,
+            Slot::Rehearsal => &mut self.rehearsal_generation,
+        };
+        *g = g.saturating_add(1);
+        *g
+    }
+
+    /// The disk's answer: every file that waits must open, and be the very generation.
+    fn stored(&mut self, files: &[SealedFile]) -> Response {
+        let Some(waiting) = self.waiting.take() else {
+            return refused("stored/NothingWaits", rule::NEVER_DROPPED, "nothing waits to be stored");
+        };
+        for (slot, generation) in &waiting.files {
+            let brought = files.iter().find(|f| f.slot == *slot && f.generation == *generation);
+            let opens = brought.map(|f| self.keeper.check_stored(*slot, *generation, &f.bytes));
+            let problem = match opens {
+                Some(Ok(true)) => continue,
+                Some(Ok(false)) => String::from("it is of another generation"),
+                Some(Err(e)) => e.to_string(),
+                None => String::from("it was not brought"),
+            };
+            self.waiting = Some(waiting);
+            let text = alloc::format!(
+                "a sealed file did not come back from disk as it was written: {problem}; write it again, nothing was said yet"
+            );
+            return refused("stored/NotDurable", rule::NEVER_DROPPED, &text);
+        }
+        done(waiting.reply)
+    }
+
+    fn app_key(&self, under: Under, epoch: u64) -> Result<AppKey, Refusal> {
+        if !self.app {
+            return Err(no_app("the app is switched off in a custody-only start; start again without it"));
+        }
+        let key = match under {
+            Under::Seed => self.keeper.app_key(epoch, vault::LABEL),
+            Under::Canary => self.keeper.canary_key(vault::LABEL),
+        };
+        key.ok_or_else(|| no_app("this copy derives no app key: it holds none of that epoch, or has not verified the proof at X of its plan; activate it first"))
+    }
+
+    fn put(&mut self, under: Under, name: &str, value: &[u8]) -> Result<Reply, Refusal> {
+        let epoch = match under {
+            Under::Seed => self.keeper.newest_epoch().unwrap_or(0),
+            Under::Canary => 0,
+        };
+        let key = self.app_key(under, epoch)?;
+        let mut nonce = [0; 12];
+        self.keeper.platform_mut().random(&mut nonce);
+        let record = vault::seal(&key, epoch, nonce, name, value).map_err(|e| vault_refusal(&e))?;
+        Ok(Reply::Record { index: vault::index(&key, name), record: baton_attest::identity::encode(&record) })
+    }
+
+    fn get(&self, under: Under, name: &str, record: &[u8]) -> Result<Reply, Refusal> {
+        let record: vault::Record =
+            minicbor::decode(record).map_err(|_| vault_refusal(&vault::VaultError::Malformed))?;
+        let key = self.app_key(under, record.epoch)?;
+        vault::open(&key, name, &record).map(Reply::Value).map_err(|e| vault_refusal(&e))
+    }
+
+    fn log(&self) -> Reply {
+        let (first, entries) = self.keeper.branch().unstored();
+        Reply::Log {
+            first,
+            entries: entries.iter().map(|e| e.to_bytes().into()).collect(),
+            checkpoint: self.keeper.branch().checkpoint(&self.keeper.policy().chain.chain_id),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let k = &self.keeper;
+        let ring = k.custody().keyring();
+        let commitments = ring.map(|r| r.commitments()).unwrap_or_default();
+        Status {
+            identity: *k.identity(),
+            state: k.custody().state(),
+            head_height: k.head().map_or(0, |h| h.height()),
+            head_hash: Digest32(k.head().map_or([0; 32], |h| h.hash())),
+            epochs: commitments.keys().copied().collect(),
+            commitments: commitments.values().map(|c| c.0).collect(),
+            exposed: ring.map(|r| r.exposed().collect()).unwrap_or_default(),
+            serving: k.custody().serving().is_some(),
+            successor: k.custody().successor().map(|s| s.target),
+            transfers: k
+                .transfers()
+                .iter()
+                .map(|t| TransferStatus {
+                    kind: t.kind,
+                    transcript: t.transcript,
+                    confirmed: t.confirmed,
+                    recorded: t.record.is_some(),
+                })
+                .collect(),
+            rehearsed: k.rehearsed(),
+            rehearsed_as_source: k.rehearsed_as_source(),
+            clean_shadow_upgrades: k.clean_shadow_upgrades(),
+            log_size: k.branch().head().size,
+            at_x: k.own_run().map(|r| r.facts.x),
+        }
+    }
+}
+
+fn said(s: Said) -> Reply {
+    if s.message.is_empty() && s.digest == Digest32([0; 32]) {
+        return Reply::Done;
+    }
+    Reply::Message { message: s.message, report: s.report, digest: s.digest }
+}
+
+fn done(reply: Reply) -> Response {
+    Response { store: Vec::new(), reply: Some(reply), alarms: Vec::<Alarm>::new() }
+}
+
+fn refused(check: &str, rule: &str, message: &str) -> Response {
+    done(Reply::Refused(Refusal { check: check.into(), rule: rule.into(), message: message.into() }))
+}
+
+fn no_app(message: &str) -> Refusal {
+    Refusal { check: "app/NoKey".into(), rule: rule::SECRECY.into(), message: message.into() }
+}
+
+fn vault_refusal(e: &vault::VaultError) -> Refusal {
+    Refusal { check: "app/Vault".into(), rule: rule::SECRECY.into(), message: e.to_string() }
+}
