@@ -31,6 +31,10 @@ pub mod attested;
 mod bytes;
 pub mod identity;
 pub mod keyrequest;
+#[cfg(feature = "pki")]
+pub mod pki;
 pub mod policy;
 pub mod quote;
 pub mod report;
+pub mod sgxs;
+pub mod sigstruct;

@@ -341,6 +341,11 @@ pub fn collateral_wanted(quote: &[u8]) -> Result<([u8; 6], bool), QuoteError> {
     ))
 }
 
+/// The id of a machine by its PPID, which every PCK certificate of that machine carries.
+pub(crate) fn platform_id(ppid: &[u8]) -> PlatformId {
+    PlatformId(hash("baton platform v1", &[ppid]).0)
+}
+
 /// The library verifies, this module judges: no second policy language.
 struct JudgedHere;
 
@@ -438,7 +443,7 @@ fn accept(
     if ppid.len() != 16 {
         return Err(QuoteError::Ppid { got: ppid.len() });
     }
-    let platform = PlatformId(hash("baton platform v1", &[ppid]).0);
+    let platform = platform_id(ppid);
     let status = accept_status(claims.tcb.status, policy)?;
     let refused = |id: &&String| {
         policy.denied_advisories.contains(id)
