@@ -8,6 +8,7 @@
 //! The stream is read strictly: one canonical order, reserved bytes zero, so that two readers never see
 //! two enclaves.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
@@ -256,6 +257,26 @@ pub fn sim_build(name: &str, version: &str, policy: &[u8]) -> Vec<u8> {
         add_chunks(&mut out, page, base);
     }
     out
+}
+
+/// Name, version and policy of a stream that [`sim_build`] made; `None` for any other stream.
+pub fn sim_contents(stream: &[u8]) -> Option<(String, String, Vec<u8>)> {
+    measure(stream).ok()?;
+    let mut content = Vec::new();
+    let mut rest = stream;
+    while let Some((record, tail)) = rest.split_first_chunk::<RECORD_LEN>() {
+        rest = match record.starts_with(&EEXTEND) {
+            false => tail,
+            true => {
+                let (chunk, tail) = tail.split_first_chunk::<CHUNK_LEN>()?;
+                content.extend_from_slice(chunk);
+                tail
+            }
+        };
+    }
+    let (tag, name, version, policy): (&str, &str, &str, &minicbor::bytes::ByteSlice) =
+        minicbor::decode(&content).ok()?;
+    (tag == "baton sim build v1").then(|| (name.into(), version.into(), policy.to_vec()))
 }
 
 /// All 16 chunks of a page; what the content leaves open is zero.
