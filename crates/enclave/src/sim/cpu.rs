@@ -26,7 +26,7 @@ impl Cpu {
         let part = |label: &str| baton_attest::identity::hash(label, &[seed]).0;
         let half = |label: &str| {
             let mut out = [0; 16];
-            out.copy_from_slice(&part(label)[..16]);
+            out.iter_mut().zip(part(label)).for_each(|(o, b)| *o = b);
             out
         };
         Cpu {
