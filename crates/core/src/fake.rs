@@ -4,7 +4,9 @@
 
 use alloc::collections::VecDeque;
 
-use baton_attest::identity::{Attributes, Identity, Measurement, PLATFORM_SGX, Signer, flags, hash};
+use baton_attest::identity::{
+    Attributes, Identity, Measurement, PLATFORM_SGX, Signer, flags, hash,
+};
 use baton_attest::keyrequest::{KeyRequest, key_name, key_policy};
 use baton_attest::report::{Report, ReportBody, TargetInfo, report_mac};
 
@@ -32,12 +34,21 @@ impl FakePlatform {
             signer: Signer([0x22; 32]),
             product_id: 7,
             svn: 3,
-            attributes: Attributes { flags: flags::INIT | flags::MODE64BIT, xfrm: 3 },
+            attributes: Attributes {
+                flags: flags::INIT | flags::MODE64BIT,
+                xfrm: 3,
+            },
             misc_select: 0,
             config_id: [0; 64],
             config_svn: 0,
         };
-        Self { identity, cpu_svn: [5; 16], machine, counter: 0, queue: VecDeque::new() }
+        Self {
+            identity,
+            cpu_svn: [5; 16],
+            machine,
+            counter: 0,
+            queue: VecDeque::new(),
+        }
     }
 
     fn key(&self, label: &str, parts: &[&[u8]]) -> [u8; 16] {
@@ -67,13 +78,24 @@ impl Platform for FakePlatform {
         if request.key_name != key_name::SEAL {
             return Err(PlatformError::InvalidKeyName);
         }
-        if request.cpu_svn.iter().zip(&self.cpu_svn).any(|(asked, have)| asked > have) {
+        if request
+            .cpu_svn
+            .iter()
+            .zip(&self.cpu_svn)
+            .any(|(asked, have)| asked > have)
+        {
             return Err(PlatformError::InvalidCpuSvn);
         }
         if request.isv_svn > id.svn {
             return Err(PlatformError::InvalidIsvSvn);
         }
-        let bound = |bit, bytes: [u8; 32]| if request.key_policy & bit != 0 { bytes } else { [0; 32] };
+        let bound = |bit, bytes: [u8; 32]| {
+            if request.key_policy & bit != 0 {
+                bytes
+            } else {
+                [0; 32]
+            }
+        };
         let always = flags::INIT | flags::DEBUG;
         let attributes = (request.attribute_mask.flags | always) & id.attributes.flags;
         let xfrm = request.attribute_mask.xfrm & id.attributes.xfrm;
@@ -106,13 +128,21 @@ impl Platform for FakePlatform {
             report_data: *data,
         };
         let mac = report_mac(&body.to_bytes(), &self.report_key_of(target));
-        Report { body, key_id: [0; 32], mac }.to_bytes()
+        Report {
+            body,
+            key_id: [0; 32],
+            mac,
+        }
+        .to_bytes()
     }
 
     fn random(&mut self, out: &mut [u8]) {
         for byte in out {
             while self.queue.is_empty() {
-                let block = hash("fake random", &[&[self.machine], &self.counter.to_be_bytes()]);
+                let block = hash(
+                    "fake random",
+                    &[&[self.machine], &self.counter.to_be_bytes()],
+                );
                 self.counter = self.counter.wrapping_add(1);
                 self.queue.extend(block.0);
             }

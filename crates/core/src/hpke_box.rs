@@ -33,7 +33,9 @@ pub const MAX_CONTEXT_LEN: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BoxError {
     /// Not a public key.
-    #[error("not an X-Wing public key: expected {PUBLIC_KEY_LEN} bytes with a valid ML-KEM part, got {got} bytes")]
+    #[error(
+        "not an X-Wing public key: expected {PUBLIC_KEY_LEN} bytes with a valid ML-KEM part, got {got} bytes"
+    )]
     PublicKey {
         /// Bytes that were given.
         got: usize,
@@ -54,7 +56,9 @@ pub enum BoxError {
     #[error("encryption failed")]
     Seal,
     /// Another key, context string or associated data, or the bytes were changed.
-    #[error("the box does not open: it was made for another key or another transcript, or it was changed")]
+    #[error(
+        "the box does not open: it was made for another key or another transcript, or it was changed"
+    )]
     Open,
 }
 
@@ -66,7 +70,9 @@ impl PublicKey {
     /// Reads and checks a public key.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BoxError> {
         let key = <XWing as Kem>::PublicKey::from_bytes(bytes);
-        Ok(Self(Box::new(key.map_err(|_| BoxError::PublicKey { got: bytes.len() })?)))
+        Ok(Self(Box::new(
+            key.map_err(|_| BoxError::PublicKey { got: bytes.len() })?,
+        )))
     }
 
     /// The 1216 bytes.
@@ -78,7 +84,11 @@ impl PublicKey {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.to_bytes();
-        write!(f, "PublicKey({}..)", hex::encode(bytes.get(..8).unwrap_or_default()))
+        write!(
+            f,
+            "PublicKey({}..)",
+            hex::encode(bytes.get(..8).unwrap_or_default())
+        )
     }
 }
 
@@ -99,7 +109,10 @@ impl RecipientKey {
     /// a key survives a restart if they are sealed.
     pub fn from_seed(seed: Secret32) -> Self {
         let (_, public) = XWing::derive_keypair(seed.danger_expose());
-        Self { seed, public: PublicKey(Box::new(public)) }
+        Self {
+            seed,
+            public: PublicKey(Box::new(public)),
+        }
     }
 
     /// The 32 bytes, for sealing.
@@ -167,7 +180,10 @@ pub fn seal_to(
         &mut PlatformRng(platform),
     )
     .map_err(|_| BoxError::Seal)?;
-    Ok(SealedBox { encapped: encapped.to_bytes().to_vec(), ciphertext })
+    Ok(SealedBox {
+        encapped: encapped.to_bytes().to_vec(),
+        ciphertext,
+    })
 }
 
 fn check_context(context: &str) -> Result<(), BoxError> {
@@ -198,10 +214,16 @@ mod tests {
 
     #[test]
     fn what_was_sealed_opens_for_the_recipient() {
-        assert_eq!(&key().open(CONTEXT, b"transcript", &sealed()).unwrap()[..], b"keyring");
+        assert_eq!(
+            &key().open(CONTEXT, b"transcript", &sealed()).unwrap()[..],
+            b"keyring"
+        );
         let again = RecipientKey::generate(&mut FakePlatform::new(2));
         let kept = Secret32::danger_from_bytes(again.danger_seed().danger_expose());
-        assert_eq!(RecipientKey::from_seed(kept).public_key(), again.public_key());
+        assert_eq!(
+            RecipientKey::from_seed(kept).public_key(),
+            again.public_key()
+        );
     }
 
     #[test]
@@ -210,15 +232,27 @@ mod tests {
         let golden = include_str!("../tests/golden/hpke_box_v1.hex").trim();
         assert_eq!(hex::encode(encode(&sealed())), golden);
         let back: SealedBox = decode_exact(&hex::decode(golden).unwrap()).unwrap();
-        assert_eq!(&key().open(CONTEXT, b"transcript", &back).unwrap()[..], b"keyring");
+        assert_eq!(
+            &key().open(CONTEXT, b"transcript", &back).unwrap()[..],
+            b"keyring"
+        );
     }
 
     #[test]
     fn a18_a_box_opens_only_for_its_key_context_and_transcript() {
         let other = RecipientKey::from_seed(Secret32::danger_from_bytes(&[4; 32]));
-        assert_eq!(other.open(CONTEXT, b"transcript", &sealed()).err(), Some(BoxError::Open));
-        assert_eq!(key().open("baton offer v2", b"transcript", &sealed()).err(), Some(BoxError::Open));
-        assert_eq!(key().open(CONTEXT, b"transcripu", &sealed()).err(), Some(BoxError::Open));
+        assert_eq!(
+            other.open(CONTEXT, b"transcript", &sealed()).err(),
+            Some(BoxError::Open)
+        );
+        assert_eq!(
+            key().open("baton offer v2", b"transcript", &sealed()).err(),
+            Some(BoxError::Open)
+        );
+        assert_eq!(
+            key().open(CONTEXT, b"transcripu", &sealed()).err(),
+            Some(BoxError::Open)
+        );
     }
 
     #[test]
@@ -234,18 +268,27 @@ mod tests {
         let good = key().public_key().to_bytes();
         assert_eq!(good.len(), PUBLIC_KEY_LEN);
         assert_eq!(PublicKey::from_bytes(&good), Ok(key().public_key().clone()));
-        assert_eq!(PublicKey::from_bytes(&good[1..]), Err(BoxError::PublicKey { got: 1215 }));
+        assert_eq!(
+            PublicKey::from_bytes(&good[1..]),
+            Err(BoxError::PublicKey { got: 1215 })
+        );
         // An ML-KEM coefficient beyond the modulus (FIPS 203, 7.2).
         let mut bad = good;
         bad[..2].copy_from_slice(&[0xff; 2]);
-        assert_eq!(PublicKey::from_bytes(&bad), Err(BoxError::PublicKey { got: 1216 }));
+        assert_eq!(
+            PublicKey::from_bytes(&bad),
+            Err(BoxError::PublicKey { got: 1216 })
+        );
         let mut short = sealed();
         short.encapped.pop();
         let got = key().open(CONTEXT, b"transcript", &short).err();
         assert_eq!(got, Some(BoxError::Encapped { got: 1119 }));
         let mut empty = sealed();
         empty.ciphertext.clear();
-        assert_eq!(key().open(CONTEXT, b"transcript", &empty).err(), Some(BoxError::Open));
+        assert_eq!(
+            key().open(CONTEXT, b"transcript", &empty).err(),
+            Some(BoxError::Open)
+        );
         let long = "x".repeat(70_000);
         let got = key().open(&long, b"", &sealed()).err();
         assert_eq!(got, Some(BoxError::Context { got: 70_000 }));

@@ -113,7 +113,10 @@ pub type CanaryKeyring = KeyringOf<Canary>;
 impl<K: Kind> KeyringOf<K> {
     /// A keyring with one seed.
     pub fn new(epoch: u64, seed: SeedOf<K>) -> Self {
-        Self { seeds: BTreeMap::from([(epoch, seed)]), exposed: BTreeSet::new() }
+        Self {
+            seeds: BTreeMap::from([(epoch, seed)]),
+            exposed: BTreeSet::new(),
+        }
     }
 
     /// Adds a seed. The same seed again is no error; another one never replaces it.
@@ -162,7 +165,10 @@ impl<K: Kind> KeyringOf<K> {
 
     /// The commitments of all seeds.
     pub fn commitments(&self) -> Commitments {
-        self.seeds.iter().map(|(epoch, seed)| (*epoch, seed.commitment(*epoch))).collect()
+        self.seeds
+            .iter()
+            .map(|(epoch, seed)| (*epoch, seed.commitment(*epoch)))
+            .collect()
     }
 
     /// Accepts the keyring only if it holds exactly the seeds that `commitments` announces.
@@ -172,22 +178,31 @@ impl<K: Kind> KeyringOf<K> {
             match commitments.get(&epoch) {
                 None => return Err(KeyringError::Uncommitted { epoch, got }),
                 Some(expected) if *expected != got => {
-                    return Err(KeyringError::Mismatch { epoch, expected: *expected, got });
+                    return Err(KeyringError::Mismatch {
+                        epoch,
+                        expected: *expected,
+                        got,
+                    });
                 }
                 Some(_) => {}
             }
         }
-        match commitments.iter().find(|(epoch, _)| !self.seeds.contains_key(epoch)) {
-            Some((epoch, expected)) => {
-                Err(KeyringError::Missing { epoch: *epoch, expected: *expected })
-            }
+        match commitments
+            .iter()
+            .find(|(epoch, _)| !self.seeds.contains_key(epoch))
+        {
+            Some((epoch, expected)) => Err(KeyringError::Missing {
+                epoch: *epoch,
+                expected: *expected,
+            }),
             None => Ok(()),
         }
     }
 
     /// The key of one app for one epoch, if the epoch is held. See [`SeedOf::app_key`].
     pub fn app_key(&self, chain_id: &str, epoch: u64, label: &str) -> Option<AppKey> {
-        self.seed(epoch).map(|seed| seed.app_key(chain_id, epoch, label))
+        self.seed(epoch)
+            .map(|seed| seed.app_key(chain_id, epoch, label))
     }
 
     /// The key with which a holder of this very keyring authenticates a receipt: HKDF-SHA256 over
@@ -220,9 +235,16 @@ impl<K: Kind> KeyringOf<K> {
         &self,
         e: &mut Encoder<&mut Vec<u8>>,
     ) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
-        e.map(2)?.u8(0)?.str(K::KEYRING)?.u8(1)?.array(self.seeds.len() as u64)?;
+        e.map(2)?
+            .u8(0)?
+            .str(K::KEYRING)?
+            .u8(1)?
+            .array(self.seeds.len() as u64)?;
         for (epoch, seed) in &self.seeds {
-            e.array(3)?.u64(*epoch)?.bytes(seed.danger_expose())?.bool(self.is_exposed(*epoch))?;
+            e.array(3)?
+                .u64(*epoch)?
+                .bytes(seed.danger_expose())?
+                .bool(self.is_exposed(*epoch))?;
         }
         Ok(())
     }
@@ -231,10 +253,20 @@ impl<K: Kind> KeyringOf<K> {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let wire: Wire<'_> = decode_exact(bytes).ok_or(DecodeError::Malformed)?;
         if wire.tag != K::KEYRING {
-            return Err(DecodeError::OtherKind { expected: K::KEYRING });
+            return Err(DecodeError::OtherKind {
+                expected: K::KEYRING,
+            });
         }
-        let mut ring = Self { seeds: BTreeMap::new(), exposed: BTreeSet::new() };
-        for WireSeed { epoch, seed, exposed } in wire.seeds {
+        let mut ring = Self {
+            seeds: BTreeMap::new(),
+            exposed: BTreeSet::new(),
+        };
+        for WireSeed {
+            epoch,
+            seed,
+            exposed,
+        } in wire.seeds
+        {
             if let Some((&after, _)) = ring.seeds.last_key_value()
                 && after >= epoch
             {
@@ -246,7 +278,11 @@ impl<K: Kind> KeyringOf<K> {
                 ring.exposed.insert(epoch);
             }
         }
-        if ring.seeds.is_empty() { Err(DecodeError::Empty) } else { Ok(ring) }
+        if ring.seeds.is_empty() {
+            Err(DecodeError::Empty)
+        } else {
+            Ok(ring)
+        }
     }
 }
 
@@ -298,7 +334,11 @@ mod tests {
         let mut forged = ring(2);
         forged.insert(2, seed(9)).unwrap();
         let want = ring(3).commitments();
-        let expected = KeyringError::Mismatch { epoch: 2, expected: want[&2], got: seed(9).commitment(2) };
+        let expected = KeyringError::Mismatch {
+            epoch: 2,
+            expected: want[&2],
+            got: seed(9).commitment(2),
+        };
         assert_eq!(forged.check(&want), Err(expected));
     }
 
@@ -306,9 +346,15 @@ mod tests {
     fn a09_the_right_seed_under_another_epoch_is_refused() {
         let swapped = Keyring::new(1, seed(0));
         let want = Keyring::new(0, seed(0)).commitments();
-        assert!(matches!(swapped.check(&want), Err(KeyringError::Uncommitted { epoch: 1, .. })));
+        assert!(matches!(
+            swapped.check(&want),
+            Err(KeyringError::Uncommitted { epoch: 1, .. })
+        ));
         let want = Commitments::from([(1, seed(0).commitment(0))]);
-        assert!(matches!(swapped.check(&want), Err(KeyringError::Mismatch { epoch: 1, .. })));
+        assert!(matches!(
+            swapped.check(&want),
+            Err(KeyringError::Mismatch { epoch: 1, .. })
+        ));
     }
 
     #[test]
@@ -320,7 +366,10 @@ mod tests {
     #[test]
     fn a_keyring_with_an_epoch_that_nobody_announced_is_refused() {
         let got = ring(3).check(&ring(2).commitments());
-        assert!(matches!(got, Err(KeyringError::Uncommitted { epoch: 2, .. })));
+        assert!(matches!(
+            got,
+            Err(KeyringError::Uncommitted { epoch: 2, .. })
+        ));
     }
 
     #[test]
@@ -358,16 +407,28 @@ mod tests {
     fn a_canary_keyring_is_never_read_as_a_real_one_nor_the_other_way_round() {
         let canary = CanaryKeyring::new(0, CanarySeed::danger_from_bytes(&[1; 32]));
         let got = Keyring::decode(&canary.danger_encode()).err();
-        assert_eq!(got, Some(DecodeError::OtherKind { expected: "baton keyring v1" }));
+        assert_eq!(
+            got,
+            Some(DecodeError::OtherKind {
+                expected: "baton keyring v1"
+            })
+        );
         let got = CanaryKeyring::decode(&ring(1).danger_encode()).err();
-        assert_eq!(got, Some(DecodeError::OtherKind { expected: "baton canary keyring v1" }));
+        assert_eq!(
+            got,
+            Some(DecodeError::OtherKind {
+                expected: "baton canary keyring v1"
+            })
+        );
     }
 
     #[test]
     fn receipt_keys_differ_by_chain_kind_and_every_seed() {
         let real = ring(2).receipt_key("a").mac(&[b"n"]);
         let mut canary = CanaryKeyring::new(0, CanarySeed::danger_from_bytes(&[0; 32]));
-        canary.insert(1, CanarySeed::danger_from_bytes(&[1; 32])).unwrap();
+        canary
+            .insert(1, CanarySeed::danger_from_bytes(&[1; 32]))
+            .unwrap();
         assert_ne!(real, canary.receipt_key("a").mac(&[b"n"]));
         assert_ne!(real, ring(2).receipt_key("b").mac(&[b"n"]));
         assert_ne!(real, ring(3).receipt_key("a").mac(&[b"n"]));
@@ -381,7 +442,14 @@ mod tests {
             e.map(2).unwrap().u8(0).unwrap().str(Real::KEYRING).unwrap();
             e.u8(1).unwrap().array(epochs.len() as u64).unwrap();
             for epoch in epochs {
-                e.array(3).unwrap().u64(*epoch).unwrap().bytes(&[1; 32]).unwrap().bool(false).unwrap();
+                e.array(3)
+                    .unwrap()
+                    .u64(*epoch)
+                    .unwrap()
+                    .bytes(&[1; 32])
+                    .unwrap()
+                    .bool(false)
+                    .unwrap();
             }
             e.into_writer()
         };
@@ -389,7 +457,10 @@ mod tests {
         let order = |after, got| Some(DecodeError::Order { after, got });
         assert_eq!(Keyring::decode(&encode(&[1, 1])).err(), order(1, 1));
         assert_eq!(Keyring::decode(&encode(&[2, 1])).err(), order(2, 1));
-        assert_eq!(Keyring::decode(&encode(&[])).err(), Some(DecodeError::Empty));
+        assert_eq!(
+            Keyring::decode(&encode(&[])).err(),
+            Some(DecodeError::Empty)
+        );
     }
 
     #[test]
@@ -398,7 +469,12 @@ mod tests {
         let mut newer = vec![0xa3];
         newer.extend_from_slice(&old[1..]);
         newer.extend_from_slice(&[0x18, 99, 0x63, b'n', b'e', b'w']);
-        assert_eq!(Keyring::decode(&newer).unwrap().check(&ring(2).commitments()), Ok(()));
+        assert_eq!(
+            Keyring::decode(&newer)
+                .unwrap()
+                .check(&ring(2).commitments()),
+            Ok(())
+        );
     }
 
     #[test]
@@ -408,7 +484,10 @@ mod tests {
         let golden = include_str!("../tests/golden/keyring_v1.hex").trim();
         assert_eq!(hex::encode(&*r.danger_encode()), golden);
         let commitment = include_str!("../tests/golden/commitment_v1.hex").trim();
-        assert_eq!(std::string::ToString::to_string(&seed(1).commitment(1)), commitment);
+        assert_eq!(
+            std::string::ToString::to_string(&seed(1).commitment(1)),
+            commitment
+        );
     }
 
     proptest! {

@@ -52,7 +52,8 @@ pub enum LegacyError {
     #[error(
         "the firmware of this machine was downgraded: the legacy file was sealed at CPUSVN {}, the machine has {}; \
          restore the BIOS and microcode that it was sealed under",
-        hex::encode(file), hex::encode(machine)
+        hex::encode(file),
+        hex::encode(machine)
     )]
     CpuSvnLower {
         /// CPUSVN of the file.
@@ -61,7 +62,9 @@ pub enum LegacyError {
         machine: CpuSvn,
     },
     /// The enclave's ISVSVN is below the file's.
-    #[error("the legacy file was sealed by a build of security version {file}, this build has {enclave}")]
+    #[error(
+        "the legacy file was sealed by a build of security version {file}, this build has {enclave}"
+    )]
     IsvSvnLower {
         /// ISVSVN of the file.
         file: u16,
@@ -72,7 +75,9 @@ pub enum LegacyError {
     #[error("cannot open the legacy file: {0}")]
     Platform(PlatformError),
     /// The key does not fit.
-    #[error("the legacy file does not open: it was changed, or sealed on another machine, by another signer or product")]
+    #[error(
+        "the legacy file does not open: it was changed, or sealed on another machine, by another signer or product"
+    )]
     Tampered,
     /// It opened, and holds something else.
     #[error("the legacy file holds {got} bytes, expected the 32 of a seed")]
@@ -95,25 +100,35 @@ pub fn unseal_legacy(platform: &dyn Platform, file: &[u8]) -> Result<LegacySeed,
     let parts = parse(file)?;
     let request = parts.request;
     let key = platform.seal_key(&request).map_err(|e| match e {
-        PlatformError::InvalidCpuSvn => {
-            LegacyError::CpuSvnLower { file: request.cpu_svn, machine: platform.cpu_svn() }
-        }
-        PlatformError::InvalidIsvSvn => {
-            LegacyError::IsvSvnLower { file: request.isv_svn, enclave: platform.identity().svn }
-        }
+        PlatformError::InvalidCpuSvn => LegacyError::CpuSvnLower {
+            file: request.cpu_svn,
+            machine: platform.cpu_svn(),
+        },
+        PlatformError::InvalidIsvSvn => LegacyError::IsvSvnLower {
+            file: request.isv_svn,
+            enclave: platform.identity().svn,
+        },
         other => LegacyError::Platform(other),
     })?;
     let mut msg = Vec::with_capacity(parts.ciphertext.len().saturating_add(TAG_LEN));
     msg.extend_from_slice(parts.ciphertext);
     msg.extend_from_slice(parts.tag);
     let plaintext = Aes128Gcm::new(<&Key<Aes128Gcm>>::from(key.danger_expose()))
-        .decrypt(&NONCE.into(), Payload { msg: &msg, aad: parts.additional })
+        .decrypt(
+            &NONCE.into(),
+            Payload {
+                msg: &msg,
+                aad: parts.additional,
+            },
+        )
         .map(Zeroizing::new)
         .map_err(|_| LegacyError::Tampered)?;
     let bytes: &[u8; 32] = plaintext
         .as_slice()
         .try_into()
-        .map_err(|_| LegacyError::NotASeed { got: plaintext.len() })?;
+        .map_err(|_| LegacyError::NotASeed {
+            got: plaintext.len(),
+        })?;
     Ok(LegacySeed {
         seed: Seed::danger_from_bytes(bytes),
         exposed: request.key_policy & key_policy::MRSIGNER != 0,
@@ -130,10 +145,15 @@ struct Parts<'f> {
 fn parse(file: &[u8]) -> Result<Parts<'_>, LegacyError> {
     let got = file.len();
     if got > MAX_LEGACY_LEN {
-        return Err(LegacyError::Oversized { expected: MAX_LEGACY_LEN, got });
+        return Err(LegacyError::Oversized {
+            expected: MAX_LEGACY_LEN,
+            got,
+        });
     }
     let cut = |expected| LegacyError::Truncated { expected, got };
-    let (request, rest) = file.split_first_chunk::<KEY_REQUEST_LEN>().ok_or(cut(HEADER_LEN))?;
+    let (request, rest) = file
+        .split_first_chunk::<KEY_REQUEST_LEN>()
+        .ok_or(cut(HEADER_LEN))?;
     let (offset, rest) = rest.split_first_chunk::<4>().ok_or(cut(HEADER_LEN))?;
     let (reserved_a, rest) = rest.split_first_chunk::<12>().ok_or(cut(HEADER_LEN))?;
     let (size, rest) = rest.split_first_chunk::<4>().ok_or(cut(HEADER_LEN))?;
@@ -156,7 +176,12 @@ fn parse(file: &[u8]) -> Result<Parts<'_>, LegacyError> {
     let (ciphertext, additional) = payload
         .split_at_checked(u32::from_le_bytes(*offset) as usize)
         .ok_or(LegacyError::Malformed("plain text offset"))?;
-    Ok(Parts { request, tag, ciphertext, additional })
+    Ok(Parts {
+        request,
+        tag,
+        ciphertext,
+        additional,
+    })
 }
 
 /// Writes a legacy file as `sgx_seal_data_ex` does. For simulations and tests.
@@ -179,20 +204,39 @@ pub fn seal_legacy(
         isv_svn: platform.identity().svn,
         cpu_svn: platform.cpu_svn(),
         // TSEAL_DEFAULT_FLAGSMASK.
-        attribute_mask: Attributes { flags: 0xFF00_0000_0000_000B, xfrm: 0 },
+        attribute_mask: Attributes {
+            flags: 0xFF00_0000_0000_000B,
+            xfrm: 0,
+        },
         key_id,
         misc_mask: 0xF000_0000,
         config_svn: 0,
     };
     let key = platform.seal_key(&request)?;
     let sealed = Aes128Gcm::new(<&Key<Aes128Gcm>>::from(key.danger_expose()))
-        .encrypt(&NONCE.into(), Payload { msg: plaintext, aad: additional })
+        .encrypt(
+            &NONCE.into(),
+            Payload {
+                msg: plaintext,
+                aad: additional,
+            },
+        )
         .map_err(|_| PlatformError::BadRequest)?;
     let (ciphertext, tag) = sealed.split_at(sealed.len().saturating_sub(TAG_LEN));
     let offset = u32::try_from(ciphertext.len()).unwrap_or(u32::MAX);
     let size = offset.saturating_add(u32::try_from(additional.len()).unwrap_or(u32::MAX));
     let (offset, size) = (offset.to_le_bytes(), size.to_le_bytes());
-    Ok([&request.to_bytes()[..], &offset, &[0; 12], &size, &[0; 12], tag, ciphertext, additional].concat())
+    Ok([
+        &request.to_bytes()[..],
+        &offset,
+        &[0; 12],
+        &size,
+        &[0; 12],
+        tag,
+        ciphertext,
+        additional,
+    ]
+    .concat())
 }
 
 #[cfg(test)]

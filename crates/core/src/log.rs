@@ -7,9 +7,7 @@
 mod entry;
 mod merkle;
 
-pub use entry::{
-    EVENT_VERSION, EntryError, Event, LogEntry, LogFacts, MAX_ENTRY_LEN, Route,
-};
+pub use entry::{EVENT_VERSION, EntryError, Event, LogEntry, LogFacts, MAX_ENTRY_LEN, Route};
 pub use merkle::{
     LogHash, LogState, ProofError, consistency_proof, empty_root, inclusion_proof, leaf_hash,
     verify_consistency, verify_inclusion,

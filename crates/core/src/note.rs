@@ -82,7 +82,10 @@ pub struct NoteKey {
 impl NoteKey {
     /// The Ed25519 key of these 32 secret bytes (RFC 8032).
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Self {
-        Self { name: name.to_owned(), key: SigningKey::from_bytes(seed) }
+        Self {
+            name: name.to_owned(),
+            key: SigningKey::from_bytes(seed),
+        }
     }
 
     /// The public key, 32 bytes.
@@ -94,7 +97,11 @@ impl NoteKey {
     pub fn sign(&self, text: &str) -> String {
         let mut blob = Vec::from(key_id(&self.name, &self.public_key()));
         blob.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
-        format!("{text}\n{SIGNATURE_MARK}{} {}\n", self.name, STANDARD.encode(blob))
+        format!(
+            "{text}\n{SIGNATURE_MARK}{} {}\n",
+            self.name,
+            STANDARD.encode(blob)
+        )
     }
 }
 
@@ -126,14 +133,20 @@ pub fn verify_note<'n>(
         if line.name != name || line.key_id != wanted {
             continue;
         }
-        let bad = || NoteError::BadSignature { name: name.to_owned() };
+        let bad = || NoteError::BadSignature {
+            name: name.to_owned(),
+        };
         let signature = Signature::from_slice(&line.signature).map_err(|_| bad())?;
-        key.verify_strict(text.as_bytes(), &signature).map_err(|_| bad())?;
+        key.verify_strict(text.as_bytes(), &signature)
+            .map_err(|_| bad())?;
         signed = true;
     }
     match signed {
         true => Ok(text),
-        false => Err(NoteError::NotSigned { name: name.to_owned(), got: signatures.len() }),
+        false => Err(NoteError::NotSigned {
+            name: name.to_owned(),
+            got: signatures.len(),
+        }),
     }
 }
 
@@ -151,9 +164,12 @@ fn split(note: &str) -> Result<(&str, Vec<SignatureLine<'_>>), NoteError> {
     if note.chars().any(|c| c.is_control() && c != '\n') {
         return Err(NoteError::Malformed("control characters"));
     }
-    let at = note.rfind("\n\n").ok_or(NoteError::Malformed("no empty line before the signatures"))?;
-    let (text, rest) =
-        note.split_at_checked(at.saturating_add(1)).ok_or(NoteError::Malformed("cut off"))?;
+    let at = note
+        .rfind("\n\n")
+        .ok_or(NoteError::Malformed("no empty line before the signatures"))?;
+    let (text, rest) = note
+        .split_at_checked(at.saturating_add(1))
+        .ok_or(NoteError::Malformed("cut off"))?;
     let lines = rest
         .strip_prefix('\n')
         .and_then(|lines| lines.strip_suffix('\n'))
@@ -175,12 +191,19 @@ fn parse_line(line: &str) -> Option<SignatureLine<'_>> {
     }
     let blob = STANDARD.decode(blob).ok()?;
     let (key_id, signature) = blob.split_first_chunk::<4>()?;
-    Some(SignatureLine { name, key_id: *key_id, signature: signature.to_vec() })
+    Some(SignatureLine {
+        name,
+        key_id: *key_id,
+        signature: signature.to_vec(),
+    })
 }
 
 /// What C2SP signed-note allows as the name of a key: not empty, no white space, no plus.
 pub(crate) fn is_key_name(name: &str) -> bool {
-    !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+')
+    !name.is_empty()
+        && !name
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || c == '+')
 }
 
 /// The head of a log.
@@ -197,7 +220,12 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// The text that is signed: origin, size and root, a line each.
     pub fn text(&self) -> String {
-        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.0))
+        format!(
+            "{}\n{}\n{}\n",
+            self.origin,
+            self.size,
+            STANDARD.encode(self.root.0)
+        )
     }
 
     /// The checkpoint as a signed note.
@@ -208,20 +236,31 @@ impl Checkpoint {
     /// Reads the text of a checkpoint. Extension lines behind the root are skipped.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         let bad = NoteError::Checkpoint;
-        let mut lines = text.strip_suffix('\n').ok_or(bad("no newline at the end"))?.split('\n');
-        let origin = lines.next().filter(|l| !l.is_empty()).ok_or(bad("no origin"))?;
+        let mut lines = text
+            .strip_suffix('\n')
+            .ok_or(bad("no newline at the end"))?
+            .split('\n');
+        let origin = lines
+            .next()
+            .filter(|l| !l.is_empty())
+            .ok_or(bad("no origin"))?;
         let size_text = lines.next().ok_or(bad("no size"))?;
         let size: u64 = size_text.parse().map_err(|_| bad("bad size"))?;
         if size.to_string() != size_text {
             return Err(bad("size is not plain decimal"));
         }
         let root = STANDARD.decode(lines.next().ok_or(bad("no root"))?).ok();
-        let root: [u8; 32] =
-            root.and_then(|r| r.try_into().ok()).ok_or(bad("root is not base64 of 32 bytes"))?;
+        let root: [u8; 32] = root
+            .and_then(|r| r.try_into().ok())
+            .ok_or(bad("root is not base64 of 32 bytes"))?;
         if lines.any(str::is_empty) {
             return Err(bad("empty extension line"));
         }
-        Ok(Self { origin: origin.to_owned(), size, root: LogHash(root) })
+        Ok(Self {
+            origin: origin.to_owned(),
+            size,
+            root: LogHash(root),
+        })
     }
 
     /// Verifies a signed checkpoint of the log `origin`, signed by the log's own key, whose name is
@@ -230,9 +269,10 @@ impl Checkpoint {
         let checkpoint = Self::parse(verify_note(note, origin, public_key)?)?;
         match checkpoint.origin == origin {
             true => Ok(checkpoint),
-            false => {
-                Err(NoteError::Origin { expected: origin.to_owned(), got: checkpoint.origin })
-            }
+            false => Err(NoteError::Origin {
+                expected: origin.to_owned(),
+                got: checkpoint.origin,
+            }),
         }
     }
 }

@@ -248,7 +248,9 @@ pub enum PolicyError {
         got: Decimal,
     },
     /// No epoch.
-    #[error("origin.commitments: expected at least one epoch, got none; a first build says \"genesis\" or \"legacy\"")]
+    #[error(
+        "origin.commitments: expected at least one epoch, got none; a first build says \"genesis\" or \"legacy\""
+    )]
     NoCommitments,
     /// Epochs twice or out of order.
     #[error("origin.commitments: expected ascending epochs, got {got} after {after}")]
@@ -282,7 +284,9 @@ impl Policy {
         }
         let policy: Self = decode_exact(bytes).ok_or(PolicyError::Malformed("bad CBOR"))?;
         if policy.to_cbor() != bytes {
-            return Err(PolicyError::Malformed("unknown fields, or not deterministic"));
+            return Err(PolicyError::Malformed(
+                "unknown fields, or not deterministic",
+            ));
         }
         policy.validate()?;
         Ok(policy)
@@ -307,16 +311,24 @@ impl Policy {
             return Err(PolicyError::Format { got: self.format });
         }
         if self.platform_tag != PLATFORM_SGX {
-            return Err(PolicyError::Platform { got: self.platform_tag });
+            return Err(PolicyError::Platform {
+                got: self.platform_tag,
+            });
         }
         self.chain.validate()?;
         if !is_key_name(&self.chain.chain_id) {
-            return Err(PolicyError::ChainId { got: self.chain.chain_id.clone() });
+            return Err(PolicyError::ChainId {
+                got: self.chain.chain_id.clone(),
+            });
         }
         self.builds.validate()?;
         self.tcb.validate()?;
         at_least("chain.lead_blocks", 1, self.chain.lead_blocks)?;
-        at_least("tcb.max_collateral_age_secs", 1, self.tcb.max_collateral_age_secs)?;
+        at_least(
+            "tcb.max_collateral_age_secs",
+            1,
+            self.tcb.max_collateral_age_secs,
+        )?;
         at_least("barrier.platforms", 1, self.barrier.platforms.into())?;
         match self.barrier.power_share {
             Some(got) if got == Decimal::ZERO || got > Decimal::ONE => {
@@ -336,8 +348,15 @@ impl Policy {
         if list.is_empty() {
             return Err(PolicyError::NoCommitments);
         }
-        match list.iter().zip(list.iter().skip(1)).find(|(a, b)| a.epoch >= b.epoch) {
-            Some((a, b)) => Err(PolicyError::EpochOrder { after: a.epoch, got: b.epoch }),
+        match list
+            .iter()
+            .zip(list.iter().skip(1))
+            .find(|(a, b)| a.epoch >= b.epoch)
+        {
+            Some((a, b)) => Err(PolicyError::EpochOrder {
+                after: a.epoch,
+                got: b.epoch,
+            }),
             None => Ok(()),
         }
     }
@@ -350,7 +369,10 @@ impl Policy {
         }
         if self.barrier.power_share.is_some() {
             // The share is judged over vouched platforms only.
-            return no("barrier.power_share", "none, because admission \"any\" shows no power");
+            return no(
+                "barrier.power_share",
+                "none, because admission \"any\" shows no power",
+            );
         }
         if self.council.is_some() {
             return no("council", "none");
@@ -369,7 +391,11 @@ impl Policy {
 }
 
 fn at_least(field: &'static str, least: u64, got: u64) -> Result<(), PolicyError> {
-    if got < least { Err(PolicyError::TooSmall { field, least, got }) } else { Ok(()) }
+    if got < least {
+        Err(PolicyError::TooSmall { field, least, got })
+    } else {
+        Ok(())
+    }
 }
 
 impl fmt::Display for Phase {

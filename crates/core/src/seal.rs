@@ -32,8 +32,10 @@ pub const MAX_SEALED_LEN: usize = 16 << 20;
 /// ATTRIBUTES that the key is bound to: a DEBUG launch of the same build gets another key. The other
 /// bits are left out, as in the SDK's default, so that a kernel or firmware that launches enclaves
 /// with one bit more cannot make files unreadable.
-const ATTRIBUTE_MASK: Attributes =
-    Attributes { flags: flags::INIT | flags::DEBUG | flags::MODE64BIT, xfrm: 0 };
+const ATTRIBUTE_MASK: Attributes = Attributes {
+    flags: flags::INIT | flags::DEBUG | flags::MODE64BIT,
+    xfrm: 0,
+};
 
 /// MISCMASK as in the SDK's `TSEAL_DEFAULT_MISCMASK`: only bits without a meaning today.
 const MISC_MASK: u32 = 0xF000_0000;
@@ -123,7 +125,10 @@ impl SealedHeader {
 
     fn file_key(&self, platform: &dyn Platform) -> Result<Secret32, PlatformError> {
         let seal_key = platform.seal_key(&self.key_request())?;
-        Ok(derive(seal_key.danger_expose(), b"baton sealed file key v1"))
+        Ok(derive(
+            seal_key.danger_expose(),
+            b"baton sealed file key v1",
+        ))
     }
 }
 
@@ -151,7 +156,9 @@ pub enum OpenError {
     #[error("not a sealed file of Baton")]
     NotASealedFile,
     /// Of a newer format.
-    #[error("sealed file of format version {got}, this build reads up to {VERSION}: run the build that wrote it, or a newer one")]
+    #[error(
+        "sealed file of format version {got}, this build reads up to {VERSION}: run the build that wrote it, or a newer one"
+    )]
     Version {
         /// The file's version.
         got: u64,
@@ -165,7 +172,9 @@ pub enum OpenError {
         got: u8,
     },
     /// Cut off.
-    #[error("the sealed file is cut off after {got} bytes: use the other generation, or the backup")]
+    #[error(
+        "the sealed file is cut off after {got} bytes: use the other generation, or the backup"
+    )]
     Truncated {
         /// Bytes that are there.
         got: usize,
@@ -195,7 +204,9 @@ pub enum OpenError {
         got: String,
     },
     /// Sealed by another build under MRENCLAVE.
-    #[error("sealed by another build: this is {expected}, the file is of {got}; run that build, and hand over from it")]
+    #[error(
+        "sealed by another build: this is {expected}, the file is of {got}; run that build, and hand over from it"
+    )]
     OtherMeasurement {
         /// The running build.
         expected: Measurement,
@@ -206,7 +217,8 @@ pub enum OpenError {
     #[error(
         "the firmware of this machine was downgraded: the file was sealed at CPUSVN {}, the machine has {}; \
          restore the BIOS and microcode that it was sealed under, or rejoin from a peer. The file is intact: keep it",
-        hex::encode(file), hex::encode(machine)
+        hex::encode(file),
+        hex::encode(machine)
     )]
     CpuSvnLower {
         /// CPUSVN of the file.
@@ -215,7 +227,9 @@ pub enum OpenError {
         machine: CpuSvn,
     },
     /// The enclave's ISVSVN is below the file's.
-    #[error("sealed by a build of security version {file}, this build has {enclave}: run a build of at least that version")]
+    #[error(
+        "sealed by a build of security version {file}, this build has {enclave}: run a build of at least that version"
+    )]
     IsvSvnLower {
         /// ISVSVN of the file.
         file: u16,
@@ -272,11 +286,19 @@ pub fn seal(
     let key = header.file_key(platform)?;
     let mut file = encode(&header);
     let ciphertext = cipher(&key)
-        .encrypt(&header.nonce.into(), Payload { msg: plaintext, aad: &file })
+        .encrypt(
+            &header.nonce.into(),
+            Payload {
+                msg: plaintext,
+                aad: &file,
+            },
+        )
         .map_err(|_| SealError::Cipher)?;
     file.extend_from_slice(&encode(&minicbor::bytes::ByteVec::from(ciphertext)));
     if file.len() > MAX_SEALED_LEN {
-        return Err(SealError::TooLarge { got: plaintext.len() });
+        return Err(SealError::TooLarge {
+            got: plaintext.len(),
+        });
     }
     Ok(file)
 }
@@ -293,21 +315,36 @@ pub fn open(
     chain_id: &str,
     file: &[u8],
 ) -> Result<Opened, OpenError> {
-    let Parts { header, aad, ciphertext } = split(file)?;
+    let Parts {
+        header,
+        aad,
+        ciphertext,
+    } = split(file)?;
     check_owner(&header, platform, slot, chain_id)?;
     let key = header.file_key(platform).map_err(|e| match e {
-        PlatformError::InvalidCpuSvn => {
-            OpenError::CpuSvnLower { file: header.cpu_svn, machine: platform.cpu_svn() }
-        }
-        PlatformError::InvalidIsvSvn => {
-            OpenError::IsvSvnLower { file: header.isv_svn, enclave: platform.identity().svn }
-        }
+        PlatformError::InvalidCpuSvn => OpenError::CpuSvnLower {
+            file: header.cpu_svn,
+            machine: platform.cpu_svn(),
+        },
+        PlatformError::InvalidIsvSvn => OpenError::IsvSvnLower {
+            file: header.isv_svn,
+            enclave: platform.identity().svn,
+        },
         other => OpenError::Platform(other),
     })?;
     let plaintext = cipher(&key)
-        .decrypt(&header.nonce.into(), Payload { msg: ciphertext, aad })
+        .decrypt(
+            &header.nonce.into(),
+            Payload {
+                msg: ciphertext,
+                aad,
+            },
+        )
         .map_err(|_| OpenError::Tampered)?;
-    Ok(Opened { header, plaintext: Zeroizing::new(plaintext) })
+    Ok(Opened {
+        header,
+        plaintext: Zeroizing::new(plaintext),
+    })
 }
 
 /// Everything here is also bound by the key or the associated data; asked first, it has a name.
@@ -323,7 +360,10 @@ fn check_owner(
         return Err(OpenError::OtherPlatform { expected, got });
     }
     if header.slot != slot {
-        return Err(OpenError::OtherSlot { expected: slot, got: header.slot });
+        return Err(OpenError::OtherSlot {
+            expected: slot,
+            got: header.slot,
+        });
     }
     if header.chain_id != chain_id {
         let (expected, got) = (chain_id.to_string(), header.chain_id.clone());
@@ -347,7 +387,10 @@ struct Parts<'f> {
 fn split(file: &[u8]) -> Result<Parts<'_>, OpenError> {
     let got = file.len();
     if got > MAX_SEALED_LEN {
-        return Err(OpenError::Oversized { expected: MAX_SEALED_LEN, got });
+        return Err(OpenError::Oversized {
+            expected: MAX_SEALED_LEN,
+            got,
+        });
     }
     check_start(file)?;
     let read = |e: minicbor::decode::Error| match e.is_end_of_input() {
@@ -359,13 +402,20 @@ fn split(file: &[u8]) -> Result<Parts<'_>, OpenError> {
     let aad = file.get(..d.position()).unwrap_or_default();
     let ciphertext = d.bytes().map_err(read)?;
     if d.position() != got {
-        return Err(OpenError::Oversized { expected: d.position(), got });
+        return Err(OpenError::Oversized {
+            expected: d.position(),
+            got,
+        });
     }
     // One header has one encoding: what `peek` shows is what the bytes say.
     if encode(&header) != aad {
         return Err(OpenError::NotASealedFile);
     }
-    Ok(Parts { header, aad, ciphertext })
+    Ok(Parts {
+        header,
+        aad,
+        ciphertext,
+    })
 }
 
 /// Magic and version come first, so that a file of a newer version is told from a broken one.
@@ -385,7 +435,10 @@ fn check_start(file: &[u8]) -> Result<(), OpenError> {
     }
     match d.u8().map_err(read)? {
         PLATFORM_SGX => Ok(()),
-        got => Err(OpenError::OtherPlatform { expected: PLATFORM_SGX, got }),
+        got => Err(OpenError::OtherPlatform {
+            expected: PLATFORM_SGX,
+            got,
+        }),
     }
 }
 

@@ -162,13 +162,19 @@ impl<K: Kind> SeedOf<K> {
     /// The public commitment: SHA-256(context, epoch as 8 bytes big endian, seed), each part with
     /// its length in front.
     pub fn commitment(&self, epoch: u64) -> Commitment {
-        Commitment(hash(K::COMMITMENT, &[&epoch.to_be_bytes(), self.danger_expose()]))
+        Commitment(hash(
+            K::COMMITMENT,
+            &[&epoch.to_be_bytes(), self.danger_expose()],
+        ))
     }
 
     /// The key that the app named `label` gets for `epoch`: HKDF-SHA256 (RFC 5869) without salt,
     /// info = CBOR array [context, chain id, epoch, label].
     pub fn app_key(&self, chain_id: &str, epoch: u64, label: &str) -> AppKey {
-        AppKey(derive(self.danger_expose(), &encode(&(K::APP_KEY, chain_id, epoch, label))))
+        AppKey(derive(
+            self.danger_expose(),
+            &encode(&(K::APP_KEY, chain_id, epoch, label)),
+        ))
     }
 }
 
@@ -225,7 +231,10 @@ pub(crate) fn derive(secret: &[u8], info: &[u8]) -> Secret32 {
 /// HMAC's own padding of a short key, done here because the slice constructor can fail.
 fn keyed_hmac(key: &Secret32) -> Hmac<Sha256> {
     let mut block = Zeroizing::new([0; 64]);
-    block.iter_mut().zip(key.danger_expose()).for_each(|(to, from)| *to = *from);
+    block
+        .iter_mut()
+        .zip(key.danger_expose())
+        .for_each(|(to, from)| *to = *from);
     Hmac::<Sha256>::new((&*block).into())
 }
 
@@ -246,7 +255,9 @@ mod tests {
     fn derivation_agrees_with_the_hkdf_library() {
         for (secret, info) in [(vec![1; 32], &b"a"[..]), (vec![7; 4000], &[9; 300][..])] {
             let mut expected = [0; 32];
-            hkdf::Hkdf::<Sha256>::new(None, &secret).expand(info, &mut expected).unwrap();
+            hkdf::Hkdf::<Sha256>::new(None, &secret)
+                .expand(info, &mut expected)
+                .unwrap();
             assert_eq!(derive(&secret, info).danger_expose(), &expected);
         }
     }

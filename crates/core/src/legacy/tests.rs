@@ -20,7 +20,10 @@ fn refused(p: &FakePlatform, file: &[u8]) -> LegacyError {
 #[test]
 fn a27_a_file_under_mrsigner_gives_the_seed_and_marks_it_exposed() {
     let mut p = FakePlatform::new(1);
-    let got = unseal_legacy(&p, &{ file(&mut FakePlatform::new(1), SealPolicy::Mrsigner) }).unwrap();
+    let got = unseal_legacy(&p, &{
+        file(&mut FakePlatform::new(1), SealPolicy::Mrsigner)
+    })
+    .unwrap();
     assert!(got.seed.ct_eq(&Seed::danger_from_bytes(&SEED)) && got.exposed);
     let sealed = file(&mut p, SealPolicy::Mrenclave);
     assert!(!unseal_legacy(&p, &sealed).unwrap().exposed);
@@ -44,7 +47,13 @@ fn zeros_behind_the_payload_are_a_buffer_and_anything_else_is_refused() {
     padded.resize(1024, 0);
     assert!(unseal_legacy(p, &padded).is_ok());
     padded.push(1);
-    assert_eq!(refused(p, &padded), LegacyError::Oversized { expected: 596, got: 1025 });
+    assert_eq!(
+        refused(p, &padded),
+        LegacyError::Oversized {
+            expected: 596,
+            got: 1025
+        }
+    );
 }
 
 #[test]
@@ -58,7 +67,10 @@ fn another_build_of_the_signer_opens_it_and_other_signers_products_and_machines_
     p.identity.product_id = 7;
     p.identity.signer.0 = [9; 32];
     assert_eq!(refused(&p, &sealed), LegacyError::Tampered);
-    assert_eq!(refused(&FakePlatform::new(2), &sealed), LegacyError::Tampered);
+    assert_eq!(
+        refused(&FakePlatform::new(2), &sealed),
+        LegacyError::Tampered
+    );
 }
 
 #[test]
@@ -67,12 +79,24 @@ fn h01_a_firmware_downgrade_is_told_from_a_broken_legacy_file() {
     let sealed = file(&mut p, SealPolicy::Mrsigner);
     p.cpu_svn = [4; 16];
     let error = refused(&p, &sealed);
-    assert_eq!(error, LegacyError::CpuSvnLower { file: [5; 16], machine: [4; 16] });
+    assert_eq!(
+        error,
+        LegacyError::CpuSvnLower {
+            file: [5; 16],
+            machine: [4; 16]
+        }
+    );
     assert!(error.to_string().contains("restore the BIOS and microcode"));
     p.cpu_svn = [6; 16];
     assert!(unseal_legacy(&p, &sealed).is_ok());
     p.identity.svn = 1;
-    assert_eq!(refused(&p, &sealed), LegacyError::IsvSvnLower { file: 3, enclave: 1 });
+    assert_eq!(
+        refused(&p, &sealed),
+        LegacyError::IsvSvnLower {
+            file: 3,
+            enclave: 1
+        }
+    );
 }
 
 #[test]
@@ -93,12 +117,30 @@ fn a21_each_malformed_field_is_named() {
         bad[at..at + bytes.len()].copy_from_slice(bytes);
         bad
     };
-    assert_eq!(refused(p, &edit(0, &[3])), LegacyError::Malformed("key name"));
-    assert_eq!(refused(p, &edit(3, &[0xff])), LegacyError::Malformed("key request"));
-    assert_eq!(refused(p, &edit(520, &[1])), LegacyError::Malformed("reserved bytes"));
-    assert_eq!(refused(p, &edit(540, &[1])), LegacyError::Malformed("reserved bytes"));
-    assert_eq!(refused(p, &edit(512, &[37])), LegacyError::Malformed("plain text offset"));
-    let cut = LegacyError::Truncated { expected: 560 + 0xffff_ffff, got: good.len() };
+    assert_eq!(
+        refused(p, &edit(0, &[3])),
+        LegacyError::Malformed("key name")
+    );
+    assert_eq!(
+        refused(p, &edit(3, &[0xff])),
+        LegacyError::Malformed("key request")
+    );
+    assert_eq!(
+        refused(p, &edit(520, &[1])),
+        LegacyError::Malformed("reserved bytes")
+    );
+    assert_eq!(
+        refused(p, &edit(540, &[1])),
+        LegacyError::Malformed("reserved bytes")
+    );
+    assert_eq!(
+        refused(p, &edit(512, &[37])),
+        LegacyError::Malformed("plain text offset")
+    );
+    let cut = LegacyError::Truncated {
+        expected: 560 + 0xffff_ffff,
+        got: good.len(),
+    };
     assert_eq!(refused(p, &edit(528, &[0xff; 4])), cut);
     let long = vec![0; MAX_LEGACY_LEN + 1];
     assert!(matches!(refused(p, &long), LegacyError::Oversized { .. }));

@@ -303,8 +303,13 @@ impl LogEntry {
         if bytes.len() > MAX_ENTRY_LEN {
             return Err(EntryError::Oversized { got: bytes.len() });
         }
-        let Wire { version, seq, kind, facts, body } =
-            decode_exact(bytes).ok_or(EntryError::Malformed)?;
+        let Wire {
+            version,
+            seq,
+            kind,
+            facts,
+            body,
+        } = decode_exact(bytes).ok_or(EntryError::Malformed)?;
         let event = match version {
             0..=EVENT_VERSION => Event::parse(kind, &body)?,
             _ => Event::Unknown { kind, body },

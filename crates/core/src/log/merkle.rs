@@ -57,11 +57,24 @@ pub fn empty_root() -> LogHash {
 
 /// The hash of a leaf: SHA-256(0x00, data).
 pub fn leaf_hash(data: &[u8]) -> LogHash {
-    LogHash(Sha256::new().chain_update([0]).chain_update(data).finalize().into())
+    LogHash(
+        Sha256::new()
+            .chain_update([0])
+            .chain_update(data)
+            .finalize()
+            .into(),
+    )
 }
 
 fn node_hash(left: &LogHash, right: &LogHash) -> LogHash {
-    LogHash(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+    LogHash(
+        Sha256::new()
+            .chain_update([1])
+            .chain_update(left.0)
+            .chain_update(right.0)
+            .finalize()
+            .into(),
+    )
 }
 
 /// What an enclave keeps of its log: the size, and the root of each perfect subtree, largest first.
@@ -83,7 +96,10 @@ impl Default for LogState {
 impl LogState {
     /// The empty log.
     pub fn new() -> Self {
-        Self { size: 0, peaks: Vec::new() }
+        Self {
+            size: 0,
+            peaks: Vec::new(),
+        }
     }
 
     /// The state of a log with these leaf hashes.
@@ -125,7 +141,9 @@ impl<'b, C> Decode<'b, C> for LogState {
     fn decode(d: &mut minicbor::Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
         let (size, peaks): (u64, Vec<LogHash>) = d.decode_with(ctx)?;
         if peaks.len() != size.count_ones() as usize {
-            return Err(minicbor::decode::Error::message("peaks do not fit the size of the log"));
+            return Err(minicbor::decode::Error::message(
+                "peaks do not fit the size of the log",
+            ));
         }
         Ok(Self { size, peaks })
     }
@@ -134,7 +152,10 @@ impl<'b, C> Decode<'b, C> for LogState {
 /// The hashes that show leaf `index` in the log of these leaves (RFC 6962, 2.1.1).
 pub fn inclusion_proof(leaves: &[LogHash], index: usize) -> Result<Vec<LogHash>, ProofError> {
     if index >= leaves.len() {
-        return Err(ProofError::OutOfRange { asked: index as u64, size: leaves.len() as u64 });
+        return Err(ProofError::OutOfRange {
+            asked: index as u64,
+            size: leaves.len() as u64,
+        });
     }
     let mut path = Vec::new();
     let (mut rest, mut index) = (leaves, index);
@@ -159,7 +180,10 @@ pub fn inclusion_proof(leaves: &[LogHash], index: usize) -> Result<Vec<LogHash>,
 /// (RFC 6962, 2.1.2).
 pub fn consistency_proof(leaves: &[LogHash], old_size: usize) -> Result<Vec<LogHash>, ProofError> {
     if old_size > leaves.len() {
-        return Err(ProofError::OutOfRange { asked: old_size as u64, size: leaves.len() as u64 });
+        return Err(ProofError::OutOfRange {
+            asked: old_size as u64,
+            size: leaves.len() as u64,
+        });
     }
     if old_size == 0 || old_size == leaves.len() {
         return Ok(Vec::new());
@@ -216,14 +240,22 @@ pub fn verify_inclusion(
         }
         if at & 1 == 1 || at == last {
             node = node_hash(sibling, &node);
-            let levels = if at & 1 == 0 { at.trailing_zeros().min(63) } else { 0 };
+            let levels = if at & 1 == 0 {
+                at.trailing_zeros().min(63)
+            } else {
+                0
+            };
             (at, last) = (at >> levels, last >> levels);
         } else {
             node = node_hash(&node, sibling);
         }
         (at, last) = (at >> 1, last >> 1);
     }
-    if last != 0 { Err(length) } else { same_root(root, node) }
+    if last != 0 {
+        Err(length)
+    } else {
+        same_root(root, node)
+    }
 }
 
 /// Checks that the log with the old size and root is a prefix of the one with the new size and root
@@ -236,16 +268,30 @@ pub fn verify_consistency(
     let ((old_size, old_root), (new_size, new_root)) = (old, new);
     let length = ProofError::Length { got: proof.len() };
     if old_size > new_size {
-        return Err(ProofError::OutOfRange { asked: old_size, size: new_size });
+        return Err(ProofError::OutOfRange {
+            asked: old_size,
+            size: new_size,
+        });
     }
     if old_size == new_size || old_size == 0 {
-        let expected = if old_size == 0 { empty_root() } else { *new_root };
-        return if proof.is_empty() { same_root(&expected, *old_root) } else { Err(length) };
+        let expected = if old_size == 0 {
+            empty_root()
+        } else {
+            *new_root
+        };
+        return if proof.is_empty() {
+            same_root(&expected, *old_root)
+        } else {
+            Err(length)
+        };
     }
     // A perfect old tree is itself the first node of the proof, and is left out of it.
     let (first, path) = match old_size.is_power_of_two() {
         true => (*old_root, proof),
-        false => proof.split_first().map(|(first, path)| (*first, path)).ok_or(length)?,
+        false => proof
+            .split_first()
+            .map(|(first, path)| (*first, path))
+            .ok_or(length)?,
     };
     let levels = old_size.saturating_sub(1).trailing_ones();
     let mut at = old_size.saturating_sub(1) >> levels;
@@ -258,7 +304,11 @@ pub fn verify_consistency(
         if at & 1 == 1 || at == last {
             old_node = node_hash(sibling, &old_node);
             new_node = node_hash(sibling, &new_node);
-            let levels = if at & 1 == 0 { at.trailing_zeros().min(63) } else { 0 };
+            let levels = if at & 1 == 0 {
+                at.trailing_zeros().min(63)
+            } else {
+                0
+            };
             (at, last) = (at >> levels, last >> levels);
         } else {
             new_node = node_hash(&new_node, sibling);
@@ -273,5 +323,12 @@ pub fn verify_consistency(
 }
 
 fn same_root(expected: &LogHash, got: LogHash) -> Result<(), ProofError> {
-    if *expected == got { Ok(()) } else { Err(ProofError::Root { expected: *expected, got }) }
+    if *expected == got {
+        Ok(())
+    } else {
+        Err(ProofError::Root {
+            expected: *expected,
+            got,
+        })
+    }
 }

@@ -10,7 +10,14 @@ use crate::keyring::Commitment;
 
 /// The inputs and roots that the reference implementation of RFC 6962 tests itself with.
 const INPUTS: [&str; 8] = [
-    "", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f",
+    "",
+    "00",
+    "10",
+    "2021",
+    "3031",
+    "40414243",
+    "5051525354555657",
+    "606162636465666768696a6b6c6d6e6f",
 ];
 const ROOTS: [&str; 8] = [
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
@@ -24,7 +31,10 @@ const ROOTS: [&str; 8] = [
 ];
 
 fn reference_leaves() -> Vec<LogHash> {
-    INPUTS.iter().map(|hex| leaf_hash(&hex::decode(hex).unwrap())).collect()
+    INPUTS
+        .iter()
+        .map(|hex| leaf_hash(&hex::decode(hex).unwrap()))
+        .collect()
 }
 
 fn leaves(count: usize) -> Vec<LogHash> {
@@ -117,9 +127,18 @@ fn a_shrunken_log_and_an_index_outside_are_refused() {
     let all = leaves(3);
     let head = root(&all);
     let outside = |asked, size| ProofError::OutOfRange { asked, size };
-    assert_eq!(verify_consistency((4, &head), (3, &head), &[]), Err(outside(4, 3)));
-    assert_eq!(verify_inclusion(&all[0], 3, 3, &head, &[]), Err(outside(3, 3)));
-    assert_eq!(verify_inclusion(&all[0], 0, 0, &head, &[]), Err(outside(0, 0)));
+    assert_eq!(
+        verify_consistency((4, &head), (3, &head), &[]),
+        Err(outside(4, 3))
+    );
+    assert_eq!(
+        verify_inclusion(&all[0], 3, 3, &head, &[]),
+        Err(outside(3, 3))
+    );
+    assert_eq!(
+        verify_inclusion(&all[0], 0, 0, &head, &[]),
+        Err(outside(0, 0))
+    );
     assert_eq!(inclusion_proof(&all, 3), Err(outside(3, 3)));
     assert_eq!(consistency_proof(&all, 4), Err(outside(4, 3)));
     assert!(verify_consistency((3, &all[0]), (3, &head), &[]).is_err());
@@ -133,7 +152,10 @@ fn the_state_survives_encoding_and_a_wrong_number_of_peaks_is_refused() {
     assert_eq!(decode_exact::<LogState>(&bytes), Some(state));
     let peaks = leaves(2);
     for size in [1u64, 2, 7] {
-        assert_eq!(decode_exact::<LogState>(&encode(&(size, peaks.clone()))), None);
+        assert_eq!(
+            decode_exact::<LogState>(&encode(&(size, peaks.clone()))),
+            None
+        );
     }
     assert!(decode_exact::<LogState>(&encode(&(5u64, peaks))).is_some());
 }
@@ -147,9 +169,19 @@ fn one_of_each() -> Vec<LogEntry> {
     let transfer = Kind::Upgrade;
     let plan = || Some("v2".into());
     let events = [
-        Event::Genesis { commitment: Commitment(digest(1)) },
-        Event::LegacyImport { commitment: Commitment(digest(1)), exposed: true },
-        Event::BranchStart { parent: digest(2), size: 5, root: LogHash([3; 32]), transfer },
+        Event::Genesis {
+            commitment: Commitment(digest(1)),
+        },
+        Event::LegacyImport {
+            commitment: Commitment(digest(1)),
+            exposed: true,
+        },
+        Event::BranchStart {
+            parent: digest(2),
+            size: 5,
+            root: LogHash([3; 32]),
+            transfer,
+        },
         Event::Authorization {
             transfer,
             route: Route::AtX,
@@ -157,19 +189,47 @@ fn one_of_each() -> Vec<LogEntry> {
             plan_height: Some(100),
             proposal_id: Some(7),
         },
-        Event::Offer { transfer, epochs: 2 },
-        Event::Received { transfer: Kind::Join, epochs: 2 },
-        Event::Receipt { transfer: Kind::Sync },
-        Event::Confirmed { transfer: Kind::Rehearsal },
-        Event::Activated { plan: plan(), plan_height: None },
-        Event::BarrierMet { platforms: 3, power_share: None },
+        Event::Offer {
+            transfer,
+            epochs: 2,
+        },
+        Event::Received {
+            transfer: Kind::Join,
+            epochs: 2,
+        },
+        Event::Receipt {
+            transfer: Kind::Sync,
+        },
+        Event::Confirmed {
+            transfer: Kind::Rehearsal,
+        },
+        Event::Activated {
+            plan: plan(),
+            plan_height: None,
+        },
+        Event::BarrierMet {
+            platforms: 3,
+            power_share: None,
+        },
         Event::Erased { layer: 0 },
-        Event::Superseded { plan: "v2".into(), by: "v3".into() },
+        Event::Superseded {
+            plan: "v2".into(),
+            by: "v3".into(),
+        },
         Event::Revoked { plan: "v2".into() },
         Event::Skipped { plan: "v2".into() },
-        Event::ShadowCompared { clean: true, count: 4 },
-        Event::Rehearsal { as_source: true, passed: true },
-        Event::Unknown { kind: 900, body: vec![0xa0] },
+        Event::ShadowCompared {
+            clean: true,
+            count: 4,
+        },
+        Event::Rehearsal {
+            as_source: true,
+            passed: true,
+        },
+        Event::Unknown {
+            kind: 900,
+            body: vec![0xa0],
+        },
     ];
     let all_facts = LogFacts {
         height: Some(99),
@@ -180,18 +240,38 @@ fn one_of_each() -> Vec<LogEntry> {
         platform: Some(PlatformId([7; 32])),
         transcript: Some(digest(8)),
     };
-    let facts = |seq| if seq == 0 { all_facts.clone() } else { LogFacts::default() };
+    let facts = |seq| {
+        if seq == 0 {
+            all_facts.clone()
+        } else {
+            LogFacts::default()
+        }
+    };
     let numbered = events.into_iter().zip(0..);
-    numbered.map(|(event, seq)| LogEntry { seq, facts: facts(seq), event }).collect()
+    numbered
+        .map(|(event, seq)| LogEntry {
+            seq,
+            facts: facts(seq),
+            event,
+        })
+        .collect()
 }
 
 #[test]
 fn h04_every_kind_of_entry_is_written_as_frozen_and_read_back() {
-    let written: Vec<_> = one_of_each().iter().map(|e| hex::encode(e.to_bytes())).collect();
-    let golden: Vec<_> = include_str!("../../tests/golden/log_entries_v1.hex").lines().collect();
+    let written: Vec<_> = one_of_each()
+        .iter()
+        .map(|e| hex::encode(e.to_bytes()))
+        .collect();
+    let golden: Vec<_> = include_str!("../../tests/golden/log_entries_v1.hex")
+        .lines()
+        .collect();
     assert_eq!(written, golden);
     for (entry, line) in one_of_each().iter().zip(golden) {
-        assert_eq!(LogEntry::parse(&hex::decode(line).unwrap()).as_ref(), Ok(entry));
+        assert_eq!(
+            LogEntry::parse(&hex::decode(line).unwrap()).as_ref(),
+            Ok(entry)
+        );
     }
 }
 
@@ -213,13 +293,22 @@ fn h04_entries_of_a_newer_build_stay_readable_and_keep_their_bytes() {
 fn a21_malformed_and_oversized_entries_are_refused() {
     assert_eq!(LogEntry::parse(&[]), Err(EntryError::Malformed));
     let got = MAX_ENTRY_LEN + 1;
-    assert_eq!(LogEntry::parse(&vec![0; got]), Err(EntryError::Oversized { got }));
+    assert_eq!(
+        LogEntry::parse(&vec![0; got]),
+        Err(EntryError::Oversized { got })
+    );
     let odd = LogEntry {
         seq: 0,
         facts: LogFacts::default(),
-        event: Event::Unknown { kind: 1, body: vec![0xa0] },
+        event: Event::Unknown {
+            kind: 1,
+            body: vec![0xa0],
+        },
     };
-    assert_eq!(LogEntry::parse(&odd.to_bytes()), Err(EntryError::Body { kind: 1 }));
+    assert_eq!(
+        LogEntry::parse(&odd.to_bytes()),
+        Err(EntryError::Body { kind: 1 })
+    );
 }
 
 proptest! {

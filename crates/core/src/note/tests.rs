@@ -9,7 +9,11 @@ use crate::log::{LogState, leaf_hash};
 fn checkpoint() -> Checkpoint {
     let mut log = LogState::new();
     log.append(leaf_hash(b"one"));
-    Checkpoint { origin: "baton/test-1/ab".to_string(), size: 1, root: log.root() }
+    Checkpoint {
+        origin: "baton/test-1/ab".to_string(),
+        size: 1,
+        root: log.root(),
+    }
 }
 
 fn key() -> NoteKey {
@@ -29,7 +33,9 @@ fn the_signed_note_specifications_own_example_verifies() {
     // From the documentation of golang.org/x/mod/sumdb/note, whose format C2SP signed-note is.
     let note = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n\n\
                 \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
-    let key = STANDARD.decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap();
+    let key = STANDARD
+        .decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
+        .unwrap();
     let key: [u8; 32] = key[1..].try_into().unwrap();
     let text = verify_note(note, "PeterNeumann", &key).unwrap();
     assert!(text.ends_with("then you don't know what your problem is.\n"));
@@ -52,7 +58,13 @@ fn a_note_that_this_key_did_not_sign_is_refused() {
     let note = checkpoint().sign(&key());
     let other = NoteKey::from_seed("baton/test-1/ab", &[8; 32]).public_key();
     let got = Checkpoint::verify(&note, "baton/test-1/ab", &other);
-    assert_eq!(got, Err(NoteError::NotSigned { name: "baton/test-1/ab".to_string(), got: 1 }));
+    assert_eq!(
+        got,
+        Err(NoteError::NotSigned {
+            name: "baton/test-1/ab".to_string(),
+            got: 1
+        })
+    );
     let got = Checkpoint::verify(&note, "baton/test-2/ab", &key().public_key());
     assert!(matches!(got, Err(NoteError::NotSigned { .. })));
 }
@@ -60,16 +72,29 @@ fn a_note_that_this_key_did_not_sign_is_refused() {
 #[test]
 fn a_known_key_with_a_bad_signature_is_an_error_even_beside_a_good_one() {
     let mut note = checkpoint().sign(&key());
-    let forged = Checkpoint { size: 2, ..checkpoint() }.sign(&key());
+    let forged = Checkpoint {
+        size: 2,
+        ..checkpoint()
+    }
+    .sign(&key());
     note.push_str(forged.lines().last().unwrap());
     note.push('\n');
     let got = Checkpoint::verify(&note, "baton/test-1/ab", &key().public_key());
-    assert_eq!(got, Err(NoteError::BadSignature { name: "baton/test-1/ab".to_string() }));
+    assert_eq!(
+        got,
+        Err(NoteError::BadSignature {
+            name: "baton/test-1/ab".to_string()
+        })
+    );
 }
 
 #[test]
 fn a_checkpoint_of_another_log_signed_by_this_key_is_refused() {
-    let note = Checkpoint { origin: "baton/test-1/cd".to_string(), ..checkpoint() }.sign(&key());
+    let note = Checkpoint {
+        origin: "baton/test-1/cd".to_string(),
+        ..checkpoint()
+    }
+    .sign(&key());
     let got = Checkpoint::verify(&note, "baton/test-1/ab", &key().public_key());
     assert!(matches!(got, Err(NoteError::Origin { .. })));
 }
@@ -79,7 +104,10 @@ fn a_public_key_of_small_order_is_refused() {
     let mut identity_point = [0; 32];
     identity_point[0] = 1;
     let note = checkpoint().sign(&key());
-    assert_eq!(verify_note(&note, "baton/test-1/ab", &identity_point), Err(NoteError::PublicKey));
+    assert_eq!(
+        verify_note(&note, "baton/test-1/ab", &identity_point),
+        Err(NoteError::PublicKey)
+    );
 }
 
 #[test]
@@ -98,7 +126,10 @@ fn a21_malformed_checkpoints_are_refused() {
         std::format!("o\n1\n{root}\n\nx\n"),
     ];
     for text in bad {
-        assert!(matches!(Checkpoint::parse(&text), Err(NoteError::Checkpoint(_))), "{text:?}");
+        assert!(
+            matches!(Checkpoint::parse(&text), Err(NoteError::Checkpoint(_))),
+            "{text:?}"
+        );
     }
     assert!(Checkpoint::parse(&std::format!("o\n1\n{root}\nextension\n")).is_ok());
 }
@@ -116,14 +147,22 @@ fn a21_malformed_notes_are_refused() {
         good.replace('\n', "\r\n"),
     ];
     for note in bad {
-        assert!(verify_note(&note, "baton/test-1/ab", &key().public_key()).is_err(), "{note:?}");
+        assert!(
+            verify_note(&note, "baton/test-1/ab", &key().public_key()).is_err(),
+            "{note:?}"
+        );
     }
     let many = std::format!("{good}{}", "\u{2014} w AAAAAAA=\n".repeat(MAX_SIGNATURES));
     let got = verify_note(&many, "baton/test-1/ab", &key().public_key());
     assert_eq!(got, Err(NoteError::Malformed("too many signatures")));
     let long = "x".repeat(MAX_NOTE_LEN + 1);
     let got = verify_note(&long, "n", &key().public_key());
-    assert_eq!(got, Err(NoteError::Oversized { got: MAX_NOTE_LEN + 1 }));
+    assert_eq!(
+        got,
+        Err(NoteError::Oversized {
+            got: MAX_NOTE_LEN + 1
+        })
+    );
 }
 
 proptest! {

@@ -41,15 +41,24 @@ struct Sentences(Vec<Sentence>);
 
 impl Sentences {
     fn means(&mut self, text: String) {
-        self.0.push(Sentence { level: Level::Means, text });
+        self.0.push(Sentence {
+            level: Level::Means,
+            text,
+        });
     }
 
     fn warns(&mut self, text: impl Into<String>) {
-        self.0.push(Sentence { level: Level::Warns, text: text.into() });
+        self.0.push(Sentence {
+            level: Level::Warns,
+            text: text.into(),
+        });
     }
 
     fn impossible(&mut self, text: impl Into<String>) {
-        self.0.push(Sentence { level: Level::Impossible, text: text.into() });
+        self.0.push(Sentence {
+            level: Level::Impossible,
+            text: text.into(),
+        });
     }
 }
 
@@ -120,7 +129,9 @@ fn origin(p: &Policy, out: &mut Sentences) {
             );
         }
         Origin::Legacy => {
-            out.means("This build takes the first seed from a file that Intel's SDK sealed.".into());
+            out.means(
+                "This build takes the first seed from a file that Intel's SDK sealed.".into(),
+            );
             out.warns(
                 "If that file was sealed under MRSIGNER, epoch 0 is exposed: whoever kept a copy of it and signs with that key \
                  reads it for ever. Only a new epoch and re-encryption end that.",
@@ -220,8 +231,10 @@ const DAY: u64 = 86_400;
 /// A length of time in the largest unit that divides it.
 fn span(secs: u64) -> String {
     let units = [(DAY, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
-    let (unit, name) =
-        units.into_iter().find(|(unit, _)| secs.is_multiple_of(*unit)).unwrap_or((1, "second"));
+    let (unit, name) = units
+        .into_iter()
+        .find(|(unit, _)| secs.is_multiple_of(*unit))
+        .unwrap_or((1, "second"));
     let n = secs.checked_div(unit).unwrap_or(secs);
     format!("{n} {name}{}", if n == 1 { "" } else { "s" })
 }

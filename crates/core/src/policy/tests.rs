@@ -64,7 +64,10 @@ fn another_encoding_of_the_same_policy_is_refused() {
     assert_eq!(bytes[1..3], [0, 1], "format 1");
     let mut longer = bytes.clone();
     longer.splice(2..3, [0x18, 1]);
-    assert!(matches!(Policy::from_cbor(&longer), Err(PolicyError::Malformed(_))));
+    assert!(matches!(
+        Policy::from_cbor(&longer),
+        Err(PolicyError::Malformed(_))
+    ));
 }
 
 #[test]
@@ -101,16 +104,25 @@ fn a20_bars_that_check_nothing_are_refused() {
     for (i, edit) in edits.iter().enumerate() {
         let policy = with(edit);
         assert!(policy.validate().is_err(), "edit {i}");
-        assert!(Policy::from_cbor(&policy.to_cbor()).is_err(), "edit {i} through CBOR");
+        assert!(
+            Policy::from_cbor(&policy.to_cbor()).is_err(),
+            "edit {i} through CBOR"
+        );
     }
 }
 
 #[test]
 fn epochs_twice_or_out_of_order_are_refused() {
-    let at = |epoch| EpochCommitment { epoch, commitment: Commitment(Digest32([1; 32])) };
+    let at = |epoch| EpochCommitment {
+        epoch,
+        commitment: Commitment(Digest32([1; 32])),
+    };
     for (after, got) in [(1, 1), (2, 1)] {
         let policy = with(|p| p.origin = Origin::Commitments(vec![at(after), at(got)]));
-        assert_eq!(policy.validate(), Err(PolicyError::EpochOrder { after, got }));
+        assert_eq!(
+            policy.validate(),
+            Err(PolicyError::EpochOrder { after, got })
+        );
     }
 }
 
@@ -119,21 +131,44 @@ fn rules_that_the_code_does_not_keep_yet_are_refused_by_name() {
     let key = Digest32([1; 32]);
     type Edit = std::boxed::Box<dyn FnOnce(&mut Policy)>;
     let edits: Vec<(&str, Edit)> = vec![
-        ("admission", std::boxed::Box::new(|p| p.admission = Admission::Vouched)),
-        ("admission", std::boxed::Box::new(|p| p.admission = Admission::Voted)),
-        ("barrier.power_share", std::boxed::Box::new(|p| p.barrier.power_share = Some(Decimal::ONE))),
-        ("rotation_blocks", std::boxed::Box::new(|p| p.rotation_blocks = Some(10_000))),
-        ("lifeboat", std::boxed::Box::new(move |p| p.lifeboat = Some(Lifeboat { key_digest: key }))),
+        (
+            "admission",
+            std::boxed::Box::new(|p| p.admission = Admission::Vouched),
+        ),
+        (
+            "admission",
+            std::boxed::Box::new(|p| p.admission = Admission::Voted),
+        ),
+        (
+            "barrier.power_share",
+            std::boxed::Box::new(|p| p.barrier.power_share = Some(Decimal::ONE)),
+        ),
+        (
+            "rotation_blocks",
+            std::boxed::Box::new(|p| p.rotation_blocks = Some(10_000)),
+        ),
+        (
+            "lifeboat",
+            std::boxed::Box::new(move |p| p.lifeboat = Some(Lifeboat { key_digest: key })),
+        ),
         (
             "council",
             std::boxed::Box::new(move |p| {
-                p.council = Some(Council { members: vec![key], needed: 1, notice_blocks: 1 });
+                p.council = Some(Council {
+                    members: vec![key],
+                    needed: 1,
+                    notice_blocks: 1,
+                });
             }),
         ),
         (
             "witnesses",
             std::boxed::Box::new(move |p| {
-                p.witnesses = Some(Witnesses { keys: vec![key], needed: 1, notice_secs: 1 });
+                p.witnesses = Some(Witnesses {
+                    keys: vec![key],
+                    needed: 1,
+                    notice_secs: 1,
+                });
             }),
         ),
     ];
@@ -166,39 +201,81 @@ fn the_digest_changes_with_every_section() {
 }
 
 fn said(policy: &Policy) -> String {
-    explain(policy).iter().map(|s| std::format!("{:?}: {}\n", s.level, s.text)).collect()
+    explain(policy)
+        .iter()
+        .map(|s| std::format!("{:?}: {}\n", s.level, s.text))
+        .collect()
 }
 
 #[test]
 fn the_explanation_of_the_example_is_the_reviewed_one() {
-    assert_eq!(said(&example()), include_str!("../../tests/golden/policy.example.explained.txt"));
+    assert_eq!(
+        said(&example()),
+        include_str!("../../tests/golden/policy.example.explained.txt")
+    );
 }
 
 #[test]
 fn the_explanation_warns_of_what_a_policy_leaves_open() {
     let expect = |policy: &Policy, level: Level, part: &str| {
         let all = explain(policy);
-        let found = all.iter().any(|s| s.level == level && s.text.contains(part));
+        let found = all
+            .iter()
+            .any(|s| s.level == level && s.text.contains(part));
         assert!(found, "{part}: {}", said(policy));
     };
     expect(&example(), Level::Warns, "stolen attestation key");
-    expect(&example(), Level::Impossible, "fewer than 3 machines never erases");
-    expect(&with(|p| p.origin = Origin::Genesis), Level::Warns, "knows no commitment");
-    expect(&with(|p| p.origin = Origin::Legacy), Level::Warns, "exposed");
+    expect(
+        &example(),
+        Level::Impossible,
+        "fewer than 3 machines never erases",
+    );
+    expect(
+        &with(|p| p.origin = Origin::Genesis),
+        Level::Warns,
+        "knows no commitment",
+    );
+    expect(
+        &with(|p| p.origin = Origin::Legacy),
+        Level::Warns,
+        "exposed",
+    );
     let shadow = with(|p| p.phase = Phase::Shadow);
     expect(&shadow, Level::Warns, "exposed");
     expect(&shadow, Level::Impossible, "ever erased in phase shadow");
-    expect(&with(|p| p.chain.trusting_period_secs = 21 * 86_400), Level::Warns, "21 days");
-    expect(&with(|p| p.barrier.platforms = 1), Level::Warns, "One machine");
-    expect(&with(|p| p.barrier.grace_blocks = 0), Level::Warns, "no grace");
-    expect(&with(|p| p.tcb.max_collateral_age_secs = 3600), Level::Means, "1 hour old");
+    expect(
+        &with(|p| p.chain.trusting_period_secs = 21 * 86_400),
+        Level::Warns,
+        "21 days",
+    );
+    expect(
+        &with(|p| p.barrier.platforms = 1),
+        Level::Warns,
+        "One machine",
+    );
+    expect(
+        &with(|p| p.barrier.grace_blocks = 0),
+        Level::Warns,
+        "no grace",
+    );
+    expect(
+        &with(|p| p.tcb.max_collateral_age_secs = 3600),
+        Level::Means,
+        "1 hour old",
+    );
 }
 
 #[test]
 fn errors_say_what_was_expected_and_what_came() {
-    let text = with(|p| p.barrier.platforms = 0).validate().unwrap_err().to_string();
+    let text = with(|p| p.barrier.platforms = 0)
+        .validate()
+        .unwrap_err()
+        .to_string();
     assert_eq!(text, "barrier.platforms: expected at least 1, got 0");
-    let text = with(|p| p.admission = Admission::Voted).validate().unwrap_err().to_string();
+    let text = with(|p| p.admission = Admission::Voted)
+        .validate()
+        .unwrap_err()
+        .to_string();
     assert_eq!(text, "admission: not supported yet; expected \"any\"");
 }
 
