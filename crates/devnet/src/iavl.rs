@@ -308,3 +308,79 @@ fn largest(node: &Arc<Node>) -> Vec<u8> {
     }
     node.key.to_vec()
 }
+
+#[cfg(test)]
+#[path = "../tests/chain/stock.rs"]
+mod stock;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check_shape(node: &Arc<Node>) {
+        let Some((left, right)) = node.children() else { return };
+        assert!(node.lean().abs() <= 1);
+        assert_eq!(*node.key, *smallest(right));
+        assert!(*largest(left) < *node.key);
+        check_shape(left);
+        check_shape(right);
+    }
+
+    fn smallest(node: &Arc<Node>) -> Arc<[u8]> {
+        node.children().map_or_else(|| node.key.clone(), |(left, _)| smallest(left))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_tree_holds_and_proves_what_was_written(steps in prop::collection::vec((0..48_u8, any::<bool>(), 1..200_u8), 1..200)) {
+            let mut tree = Tree::default();
+            let mut wanted = BTreeMap::new();
+            let mut versions = Vec::new();
+            for (version, (key, remove, value)) in steps.into_iter().enumerate() {
+                let key = [key, key];
+                if remove && version % 3 == 0 {
+                    tree.remove(version as u64 + 1, &key);
+                    wanted.remove(key.as_slice());
+                } else {
+                    tree.set(version as u64 + 1, &key, vec![value]);
+                    wanted.insert(key.to_vec(), vec![value]);
+                }
+                versions.push((tree.clone(), tree.hash()));
+            }
+            if let Some(root) = &tree.root {
+                check_shape(root);
+            }
+            let pairs: Vec<_> = wanted.clone().into_iter().collect();
+            prop_assert_eq!(tree.with_prefix(&[]), pairs);
+            for key in 0..49_u8 {
+                let key = [key, key];
+                let Some(proof) = tree.prove(&key) else { continue };
+                let value = wanted.get(key.as_slice()).map(Vec::as_slice);
+                prop_assert_eq!(tree.get(&key), value);
+                prop_assert!(stock::iavl_shows(&proof, &tree.hash(), &key, value));
+                let wrong = if value.is_some() { None } else { Some([1].as_slice()) };
+                prop_assert!(!stock::iavl_shows(&proof, &tree.hash(), &key, wrong));
+            }
+            for (old, hash) in versions {
+                prop_assert_eq!(old.hash(), hash);
+            }
+        }
+
+        #[test]
+        fn a_prefix_finds_what_a_scan_finds(keys in prop::collection::btree_set(prop::collection::vec(0..3_u8, 1..5), 0..60), prefix in prop::collection::vec(0..3_u8, 0..4)) {
+            let mut tree = Tree::default();
+            for key in &keys {
+                tree.set(1, key, vec![1]);
+            }
+            let wanted: Vec<_> = keys.into_iter().filter(|key| key.starts_with(&prefix)).collect();
+            let found: Vec<_> = tree.with_prefix(&prefix).into_iter().map(|(key, _)| key).collect();
+            prop_assert_eq!(found, wanted);
+        }
+    }
+}
