@@ -117,22 +117,52 @@ impl Config {
     /// Refuses what would make a chain that cannot live.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let range = |ok: bool, field, got: &dyn ToString, expected| {
-            if ok { Ok(()) } else { Err(ConfigError::Range { field, got: got.to_string(), expected }) }
+            if ok {
+                Ok(())
+            } else {
+                Err(ConfigError::Range {
+                    field,
+                    got: got.to_string(),
+                    expected,
+                })
+            }
         };
         if !(1..=50).contains(&self.chain_id.len()) {
-            return Err(ConfigError::ChainId { got: self.chain_id.len() });
+            return Err(ConfigError::ChainId {
+                got: self.chain_id.len(),
+            });
         }
         if self.powers.iter().all(|power| *power == 0) {
             return Err(ConfigError::NoPower);
         }
-        range(self.block_interval_ms >= 100, "block_interval_ms", &self.block_interval_ms, "at least 100")?;
-        range(self.power_reduction > 0, "power_reduction", &self.power_reduction, "at least 1")?;
+        range(
+            self.block_interval_ms >= 100,
+            "block_interval_ms",
+            &self.block_interval_ms,
+            "at least 100",
+        )?;
+        range(
+            self.power_reduction > 0,
+            "power_reduction",
+            &self.power_reduction,
+            "at least 1",
+        )?;
         range(!self.denom.is_empty(), "denom", &self.denom, "a name")?;
-        range(self.genesis_time_secs < 1 << 33, "genesis_time_secs", &self.genesis_time_secs, "less than 2^33")?;
+        range(
+            self.genesis_time_secs < 1 << 33,
+            "genesis_time_secs",
+            &self.genesis_time_secs,
+            "less than 2^33",
+        )?;
         let power: u128 = self.powers.iter().map(|power| u128::from(*power)).sum();
         let tokens = power * u128::from(self.power_reduction);
         let all = tokens + u128::from(self.balance) * (self.powers.len() + self.users) as u128;
-        range(all < 1 << 62, "powers and balance", &all, "less than 2^62 tokens altogether")?;
+        range(
+            all < 1 << 62,
+            "powers and balance",
+            &all,
+            "less than 2^62 tokens altogether",
+        )?;
         let gov = &self.gov;
         range(
             gov.expedited_voting_secs < gov.voting_secs,

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use tendermint_proto::crypto::{PublicKey, public_key};
 use tendermint_proto::google::protobuf::Timestamp;
 use tendermint_proto::types::{
-    BlockId, BlockIdFlag, BlockParams, CanonicalBlockId, CanonicalPartSetHeader, CanonicalVote, Commit, CommitSig, ConsensusParams, HashedParams,
-    Header, PartSetHeader, SignedMsgType, SimpleValidator, Validator as ValidatorPb, ValidatorSet as ValidatorSetPb,
+    BlockId, BlockIdFlag, BlockParams, CanonicalBlockId, CanonicalPartSetHeader, CanonicalVote,
+    Commit, CommitSig, ConsensusParams, HashedParams, Header, PartSetHeader, SignedMsgType,
+    SimpleValidator, Validator as ValidatorPb, ValidatorSet as ValidatorSetPb,
 };
 
 use crate::keys::{Address, ConsensusKey};
@@ -55,7 +56,11 @@ pub(crate) struct ValidatorSet {
 impl ValidatorSet {
     /// The first set, with the proposer of block 1.
     pub(crate) fn genesis(members: Vec<Member>) -> Self {
-        let mut set = Self { members, hash: [0; 32], proposer: 0 };
+        let mut set = Self {
+            members,
+            hash: [0; 32],
+            proposer: 0,
+        };
         set.settle();
         set.rotated()
     }
@@ -70,11 +75,25 @@ impl ValidatorSet {
 
     /// The set after `updates` (new powers by validator, 0 to leave), before its proposer is chosen.
     pub(crate) fn updated(&self, updates: &BTreeMap<usize, Member>) -> Self {
-        let mut members: BTreeMap<usize, Member> =
-            self.members.iter().map(|member| (member.index, member.clone())).collect();
-        let stays = |old: &Member| updates.get(&old.index).map_or(old.power, |new| if new.power == 0 { old.power } else { new.power });
-        let joins = updates.values().filter(|update| !members.contains_key(&update.index));
-        let before_removals: i64 = self.members.iter().map(stays).chain(joins.map(|update| update.power)).sum();
+        let mut members: BTreeMap<usize, Member> = self
+            .members
+            .iter()
+            .map(|member| (member.index, member.clone()))
+            .collect();
+        let stays = |old: &Member| {
+            updates.get(&old.index).map_or(old.power, |new| {
+                if new.power == 0 { old.power } else { new.power }
+            })
+        };
+        let joins = updates
+            .values()
+            .filter(|update| !members.contains_key(&update.index));
+        let before_removals: i64 = self
+            .members
+            .iter()
+            .map(stays)
+            .chain(joins.map(|update| update.power))
+            .sum();
         for (index, update) in updates {
             if update.power == 0 {
                 members.remove(index);
@@ -83,9 +102,19 @@ impl ValidatorSet {
             // A newcomer starts far back, so that nobody gains by leaving and coming again.
             let newcomer = -(before_removals + (before_removals >> 3));
             let priority = members.get(index).map_or(newcomer, |old| old.priority);
-            members.insert(*index, Member { priority, ..update.clone() });
+            members.insert(
+                *index,
+                Member {
+                    priority,
+                    ..update.clone()
+                },
+            );
         }
-        let mut set = Self { members: members.into_values().collect(), hash: self.hash, proposer: 0 };
+        let mut set = Self {
+            members: members.into_values().collect(),
+            hash: self.hash,
+            proposer: 0,
+        };
         set.rescale();
         set.centre();
         set.settle();
@@ -101,8 +130,17 @@ impl ValidatorSet {
             member.priority += member.power;
         }
         let total = set.total();
-        let first = |a: &Member, b: &Member| a.priority.cmp(&b.priority).then_with(|| b.address.cmp(&a.address));
-        let highest = set.members.iter().enumerate().max_by(|(_, a), (_, b)| first(a, b)).map_or(0, |(at, _)| at);
+        let first = |a: &Member, b: &Member| {
+            a.priority
+                .cmp(&b.priority)
+                .then_with(|| b.address.cmp(&a.address))
+        };
+        let highest = set
+            .members
+            .iter()
+            .enumerate()
+            .max_by(|(_, a), (_, b)| first(a, b))
+            .map_or(0, |(at, _)| at);
         set.proposer = highest;
         set.members[highest].priority -= total;
         set
@@ -124,10 +162,18 @@ impl ValidatorSet {
 
     /// Sorts the members and takes the hash anew.
     pub(crate) fn settle(&mut self) {
-        self.members.sort_by(|a, b| b.power.cmp(&a.power).then_with(|| a.address.cmp(&b.address)));
+        self.members.sort_by(|a, b| {
+            b.power
+                .cmp(&a.power)
+                .then_with(|| a.address.cmp(&b.address))
+        });
         let leaf = |member: &Member| {
             let pub_key = Some(public_key(&member.public));
-            SimpleValidator { pub_key, voting_power: member.power }.encode_to_vec()
+            SimpleValidator {
+                pub_key,
+                voting_power: member.power,
+            }
+            .encode_to_vec()
         };
         let leaves: Vec<Vec<u8>> = self.members.iter().map(leaf).collect();
         self.hash = merkle::root(&leaves);
@@ -136,7 +182,9 @@ impl ValidatorSet {
     fn rescale(&mut self) {
         let window = PRIORITY_WINDOW * self.total();
         let priorities = self.members.iter().map(|member| member.priority);
-        let (Some(low), Some(high)) = (priorities.clone().min(), priorities.max()) else { return };
+        let (Some(low), Some(high)) = (priorities.clone().min(), priorities.max()) else {
+            return;
+        };
         if window > 0 && high - low > window {
             let divisor = (high - low + window - 1) / window;
             for member in &mut self.members {
@@ -146,7 +194,11 @@ impl ValidatorSet {
     }
 
     fn centre(&mut self) {
-        let sum: i128 = self.members.iter().map(|member| i128::from(member.priority)).sum();
+        let sum: i128 = self
+            .members
+            .iter()
+            .map(|member| i128::from(member.priority))
+            .sum();
         let mean = sum.div_euclid(self.members.len().max(1) as i128) as i64;
         for member in &mut self.members {
             member.priority -= mean;
@@ -155,32 +207,50 @@ impl ValidatorSet {
 }
 
 fn public_key(key: &[u8; 32]) -> PublicKey {
-    PublicKey { sum: Some(public_key::Sum::Ed25519(key.to_vec())) }
+    PublicKey {
+        sum: Some(public_key::Sum::Ed25519(key.to_vec())),
+    }
 }
 
 /// Nanoseconds since 1970 as a protobuf timestamp.
 pub(crate) fn timestamp(nanos: u64) -> Timestamp {
     const SECOND: u64 = 1_000_000_000;
-    Timestamp { seconds: (nanos / SECOND) as i64, nanos: (nanos % SECOND) as i32 }
+    Timestamp {
+        seconds: (nanos / SECOND) as i64,
+        nanos: (nanos % SECOND) as i32,
+    }
 }
 
 /// A protobuf timestamp as nanoseconds since 1970; 0 for one before that.
 pub(crate) fn nanos(time: Timestamp) -> u64 {
-    u64::try_from(time.seconds).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.nanos).unwrap_or(0)
+    u64::try_from(time.seconds).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.nanos).unwrap_or(0)
 }
 
 /// Go's zero time, which stands in every absent signature and in every plan.
-pub(crate) const ZERO_TIME: Timestamp = Timestamp { seconds: -62_135_596_800, nanos: 0 };
+pub(crate) const ZERO_TIME: Timestamp = Timestamp {
+    seconds: -62_135_596_800,
+    nanos: 0,
+};
 
 /// The consensus parameters of a stock chain, as far as they are hashed: blocks of 21 MiB, gas without bound.
 pub(crate) fn params() -> ConsensusParams {
-    ConsensusParams { block: Some(BlockParams { max_bytes: 22_020_096, max_gas: -1 }), ..ConsensusParams::default() }
+    ConsensusParams {
+        block: Some(BlockParams {
+            max_bytes: 22_020_096,
+            max_gas: -1,
+        }),
+        ..ConsensusParams::default()
+    }
 }
 
 /// Their hash.
 pub(crate) fn consensus_hash() -> Hash {
     let block = params().block.unwrap_or_default();
-    let hashed = HashedParams { block_max_bytes: block.max_bytes, block_max_gas: block.max_gas };
+    let hashed = HashedParams {
+        block_max_bytes: block.max_bytes,
+        block_max_gas: block.max_gas,
+    };
     sha256(&[&hashed.encode_to_vec()])
 }
 
@@ -191,7 +261,11 @@ pub(crate) fn header_hash(header: &Header) -> Hash {
         header.chain_id.encode_to_vec(),
         header.height.encode_to_vec(),
         header.time.unwrap_or_default().encode_to_vec(),
-        header.last_block_id.clone().unwrap_or_default().encode_to_vec(),
+        header
+            .last_block_id
+            .clone()
+            .unwrap_or_default()
+            .encode_to_vec(),
         header.last_commit_hash.encode_to_vec(),
         header.data_hash.encode_to_vec(),
         header.validators_hash.encode_to_vec(),
@@ -207,19 +281,29 @@ pub(crate) fn header_hash(header: &Header) -> Hash {
 
 /// The root over a commit's signatures.
 pub(crate) fn commit_hash(commit: &Commit) -> Hash {
-    let leaves: Vec<Vec<u8>> = commit.signatures.iter().map(Message::encode_to_vec).collect();
+    let leaves: Vec<Vec<u8>> = commit
+        .signatures
+        .iter()
+        .map(Message::encode_to_vec)
+        .collect();
     merkle::root(&leaves)
 }
 
 /// The part set of an encoded block.
 pub(crate) fn parts(block: &[u8]) -> PartSetHeader {
     let parts: Vec<&[u8]> = block.chunks(PART_BYTES).collect();
-    PartSetHeader { total: parts.len() as u32, hash: merkle::root(&parts).to_vec() }
+    PartSetHeader {
+        total: parts.len() as u32,
+        hash: merkle::root(&parts).to_vec(),
+    }
 }
 
 /// An id that names no block: block 1 has one as its last.
 pub(crate) fn no_block() -> BlockId {
-    BlockId { hash: Vec::new(), part_set_header: Some(PartSetHeader::default()) }
+    BlockId {
+        hash: Vec::new(),
+        part_set_header: Some(PartSetHeader::default()),
+    }
 }
 
 /// A vote to be signed: who, what, when (nanoseconds since 1970).
@@ -260,15 +344,26 @@ pub(crate) fn commit(
         }
     };
     let signatures = ballots.iter().map(sign).collect();
-    Commit { height, round: 0, block_id: Some(block.clone()), signatures }
+    Commit {
+        height,
+        round: 0,
+        block_id: Some(block.clone()),
+        signatures,
+    }
 }
 
 /// What a precommit signs, with its length before it.
 fn sign_bytes(chain_id: &str, height: i64, block: Option<&BlockId>, time: Timestamp) -> Vec<u8> {
     let block_id = block.map(|block| {
         let parts = block.part_set_header.clone().unwrap_or_default();
-        let part_set_header = Some(CanonicalPartSetHeader { total: parts.total, hash: parts.hash });
-        CanonicalBlockId { hash: block.hash.clone(), part_set_header }
+        let part_set_header = Some(CanonicalPartSetHeader {
+            total: parts.total,
+            hash: parts.hash,
+        });
+        CanonicalBlockId {
+            hash: block.hash.clone(),
+            part_set_header,
+        }
     });
     let vote = CanonicalVote {
         r#type: SignedMsgType::Precommit.into(),
@@ -298,3 +393,6 @@ pub(crate) fn median_time(ballots: &[Ballot<'_>]) -> u64 {
     }
     0
 }
+
+#[cfg(test)]
+mod tests;

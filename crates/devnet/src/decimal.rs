@@ -7,7 +7,12 @@ pub(crate) const ONE: u128 = 1_000_000_000_000_000_000;
 pub(crate) fn parse(text: &str) -> Option<u128> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || whole.len() > 15 || fraction.len() > 18 || !digits(whole) || !digits(fraction) {
+    if whole.is_empty()
+        || whole.len() > 15
+        || fraction.len() > 18
+        || !digits(whole)
+        || !digits(fraction)
+    {
         return None;
     }
     let fraction: u128 = format!("{fraction:0<18}").parse().ok()?;

@@ -75,7 +75,9 @@ pub(crate) struct State {
 
 /// The chain stands still at a plan: its block is decided and stored, but this binary cannot run it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the chain halted at height {height}: upgrade {name:?} is needed; resume with its handler, or skip it")]
+#[error(
+    "the chain halted at height {height}: upgrade {name:?} is needed; resume with its handler, or skip it"
+)]
 pub struct Halt {
     /// The height that is decided but not executed: X.
     pub height: u64,
@@ -90,7 +92,9 @@ pub enum ProduceError {
     #[error(transparent)]
     Halted(#[from] Halt),
     /// Too few validators are there.
-    #[error("height {height}: validators with {signing} of {total} power would sign, expected more than two thirds")]
+    #[error(
+        "height {height}: validators with {signing} of {total} power would sign, expected more than two thirds"
+    )]
     NoQuorum {
         /// The height without a block.
         height: u64,
@@ -194,7 +198,8 @@ impl Devnet {
         }
         let block = self.decide()?;
         for (at, tx) in block.txs.iter().enumerate() {
-            self.index.insert(merkle::sha256(&[tx]), (self.height() + 1, at));
+            self.index
+                .insert(merkle::sha256(&[tx]), (self.height() + 1, at));
         }
         self.blocks.push(Arc::new(block));
         // A halt is no failure of this block: it is decided.
@@ -212,13 +217,17 @@ impl Devnet {
 
     /// Produces blocks until one has a time of at least `unix_secs`.
     pub fn produce_past(&mut self, unix_secs: u64) -> Result<u64, ProduceError> {
-        while self.blocks.last().is_none_or(|block| block.time < unix_secs * 1_000_000_000) {
+        while self
+            .blocks
+            .last()
+            .is_none_or(|block| block.time < unix_secs.saturating_mul(1_000_000_000))
+        {
             self.produce_block()?;
         }
         Ok(self.height())
     }
 
-    /// Lets simulated time pass. As on a real chain the next block still has the time of the votes that
+    /// Lets simulated time pass, in whole milliseconds. As on a real chain the next block still has the time of the votes that
     /// were cast before; the one after it shows the jump.
     pub fn advance_time(&mut self, by: Duration) {
         self.journal.push(Action::Advance(by.as_millis() as u64));
@@ -236,7 +245,10 @@ impl Devnet {
     pub fn resume_with_handler(&mut self, name: &str) -> Result<(), LifecycleError> {
         let halt = self.expect_halt()?;
         if halt.name != name {
-            return Err(LifecycleError::WrongHandler { expected: halt.name, got: name.into() });
+            return Err(LifecycleError::WrongHandler {
+                expected: halt.name,
+                got: name.into(),
+            });
         }
         self.journal.push(Action::Resume);
         self.leave_halt(&Switch::Handler(name.into()));
@@ -259,7 +271,10 @@ impl Devnet {
     pub fn rollback(&mut self, remove_block: bool) -> Result<(), LifecycleError> {
         let latest = self.height();
         if latest < 2 {
-            return Err(LifecycleError::NoHeight { height: latest.saturating_sub(1), latest });
+            return Err(LifecycleError::NoHeight {
+                height: latest.saturating_sub(1),
+                latest,
+            });
         }
         self.journal.push(Action::Rollback(remove_block));
         self.states.truncate(latest as usize);
@@ -275,7 +290,10 @@ impl Devnet {
     /// time sign. Something must differ (a transaction, a time, an absent vote), or the same blocks come.
     pub fn fork_at(&self, height: u64) -> Result<Self, LifecycleError> {
         if height < 1 || height > self.state_height() {
-            return Err(LifecycleError::NoHeight { height, latest: self.state_height() });
+            return Err(LifecycleError::NoHeight {
+                height,
+                latest: self.state_height(),
+            });
         }
         let mut fork = self.clone();
         fork.journal.push(Action::Fork(height));
@@ -303,7 +321,9 @@ impl Devnet {
     }
 
     fn expect_halt(&self) -> Result<Halt, LifecycleError> {
-        self.halt.clone().ok_or(LifecycleError::NotHalted { height: self.state_height() })
+        self.halt.clone().ok_or(LifecycleError::NotHalted {
+            height: self.state_height(),
+        })
     }
 
     fn leave_halt(&mut self, switch: &Switch) {
@@ -332,7 +352,10 @@ impl Devnet {
                 Ok(())
             }
             Err(plan) => {
-                let halt = Halt { height, name: plan.name };
+                let halt = Halt {
+                    height,
+                    name: plan.name,
+                };
                 self.halt = Some(halt.clone());
                 Err(halt)
             }
@@ -349,7 +372,14 @@ impl Devnet {
         self.require_quorum(height, &validators)?;
         let (time, last_id, last_commit) = self.after_last();
         let txs = self.mempool.clone();
-        let header = self.header(&validators, &next_validators, time, &last_id, &last_commit, &txs);
+        let header = self.header(
+            &validators,
+            &next_validators,
+            time,
+            &last_id,
+            &last_commit,
+            &txs,
+        );
         self.mempool.clear();
         let hash = consensus::header_hash(&header);
         let block = BlockPb {
@@ -359,13 +389,34 @@ impl Devnet {
             last_commit: Some(last_commit),
         };
         let parts = consensus::parts(&block.encode_to_vec());
-        let id = BlockId { hash: hash.to_vec(), part_set_header: Some(parts) };
+        let id = BlockId {
+            hash: hash.to_vec(),
+            part_set_header: Some(parts),
+        };
         let ballots = self.ballots(&validators, height, time);
         self.late = 0;
-        let commit = consensus::commit(&self.config.chain_id, height as i64, &id, &ballots, &self.keys.consensus);
+        let commit = consensus::commit(
+            &self.config.chain_id,
+            height as i64,
+            &id,
+            &ballots,
+            &self.keys.consensus,
+        );
         let next_time = consensus::median_time(&ballots);
-        let signed_header = SignedHeader { header: Some(header), commit: Some(commit) }.encode_to_vec();
-        Ok(Block { signed_header, id, time, next_time, txs, validators, next_validators })
+        let signed_header = SignedHeader {
+            header: Some(header),
+            commit: Some(commit),
+        }
+        .encode_to_vec();
+        Ok(Block {
+            signed_header,
+            id,
+            time,
+            next_time,
+            txs,
+            validators,
+            next_validators,
+        })
     }
 
     fn header(
@@ -380,7 +431,10 @@ impl Devnet {
         let state = self.last_state();
         let digests: Vec<Hash> = txs.iter().map(|tx| merkle::sha256(&[tx])).collect();
         Header {
-            version: Some(Consensus { block: BLOCK_PROTOCOL, app: 0 }),
+            version: Some(Consensus {
+                block: BLOCK_PROTOCOL,
+                app: 0,
+            }),
             chain_id: self.config.chain_id.clone(),
             height: self.height() as i64 + 1,
             time: Some(consensus::timestamp(time)),
@@ -410,22 +464,46 @@ impl Devnet {
     fn after_last(&self) -> (u64, BlockId, Commit) {
         match self.blocks.last() {
             Some(block) => {
-                let signed = SignedHeader::decode(block.signed_header.as_slice()).unwrap_or_default();
-                (block.next_time, block.id.clone(), signed.commit.unwrap_or_default())
+                let signed =
+                    SignedHeader::decode(block.signed_header.as_slice()).unwrap_or_default();
+                (
+                    block.next_time,
+                    block.id.clone(),
+                    signed.commit.unwrap_or_default(),
+                )
             }
             None => {
-                let empty = Commit { block_id: Some(consensus::no_block()), ..Commit::default() };
-                (self.config.genesis_time_secs * 1_000_000_000, consensus::no_block(), empty)
+                let empty = Commit {
+                    block_id: Some(consensus::no_block()),
+                    ..Commit::default()
+                };
+                (
+                    self.config.genesis_time_secs * 1_000_000_000,
+                    consensus::no_block(),
+                    empty,
+                )
             }
         }
     }
 
     fn require_quorum(&self, height: u64, validators: &ValidatorSet) -> Result<(), ProduceError> {
         let total = validators.total();
-        let commits = |index: &usize| self.votes.get(index).copied().unwrap_or_default() == Precommit::Commit;
-        let signing = validators.members.iter().filter(|member| commits(&member.index));
+        let commits =
+            |index: &usize| self.votes.get(index).copied().unwrap_or_default() == Precommit::Commit;
+        let signing = validators
+            .members
+            .iter()
+            .filter(|member| commits(&member.index));
         let signing: i64 = signing.map(|member| member.power).sum();
-        if signing * 3 > total * 2 { Ok(()) } else { Err(ProduceError::NoQuorum { height, signing, total }) }
+        if signing * 3 > total * 2 {
+            Ok(())
+        } else {
+            Err(ProduceError::NoQuorum {
+                height,
+                signing,
+                total,
+            })
+        }
     }
 
     /// Everybody's vote on the block at `height`: one block interval later, each a little apart.

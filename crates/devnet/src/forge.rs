@@ -41,7 +41,10 @@ impl Devnet {
     pub fn forge(&self, forgery: &Forgery) -> Result<LightBlock, QueryError> {
         let latest = self.height();
         if latest == 0 {
-            return Err(QueryError::NoBlock { height: forgery.height, latest });
+            return Err(QueryError::NoBlock {
+                height: forgery.height,
+                latest,
+            });
         }
         let from = forgery.height.clamp(1, latest);
         let base = &self.blocks[from as usize - 1];
@@ -72,15 +75,46 @@ impl Devnet {
             last.hash = hash.to_vec();
         }
         let hash = consensus::header_hash(&header);
-        let id = BlockId { hash: hash.to_vec(), part_set_header: Some(consensus::parts(&hash)) };
-        let time = consensus::nanos(header.time.unwrap_or_default()) + self.config.block_interval_ms * 1_000_000;
-        let signs = |index: usize| forgery.signers.as_ref().is_none_or(|signers| signers.contains(&index));
-        let vote = |member: &Member| if signs(member.index) { Precommit::Commit } else { Precommit::Absent };
+        let id = BlockId {
+            hash: hash.to_vec(),
+            part_set_header: Some(consensus::parts(&hash)),
+        };
+        let time = consensus::nanos(header.time.unwrap_or_default())
+            + self.config.block_interval_ms * 1_000_000;
+        let signs = |index: usize| {
+            forgery
+                .signers
+                .as_ref()
+                .is_none_or(|signers| signers.contains(&index))
+        };
+        let vote = |member: &Member| {
+            if signs(member.index) {
+                Precommit::Commit
+            } else {
+                Precommit::Absent
+            }
+        };
         let members = validators.members.iter();
-        let ballots: Vec<Ballot<'_>> = members.map(|member| Ballot { member, vote: vote(member), time }).collect();
-        let commit = consensus::commit(&header.chain_id, header.height, &id, &ballots, &self.keys.consensus);
+        let ballots: Vec<Ballot<'_>> = members
+            .map(|member| Ballot {
+                member,
+                vote: vote(member),
+                time,
+            })
+            .collect();
+        let commit = consensus::commit(
+            &header.chain_id,
+            header.height,
+            &id,
+            &ballots,
+            &self.keys.consensus,
+        );
         Ok(LightBlock {
-            signed_header: SignedHeader { header: Some(header), commit: Some(commit) }.encode_to_vec(),
+            signed_header: SignedHeader {
+                header: Some(header),
+                commit: Some(commit),
+            }
+            .encode_to_vec(),
             validators: validators.to_pb().encode_to_vec(),
             next_validators: next_validators.to_pb().encode_to_vec(),
         })
@@ -89,7 +123,13 @@ impl Devnet {
     fn set_of(&self, members: &[(usize, u64)]) -> ValidatorSet {
         let member = |(index, power): &(usize, u64)| {
             let key = &self.keys.consensus[*index];
-            Member { index: *index, address: key.address(), public: key.public(), power: *power as i64, priority: 0 }
+            Member {
+                index: *index,
+                address: key.address(),
+                public: key.public(),
+                power: *power as i64,
+                priority: 0,
+            }
         };
         ValidatorSet::genesis(members.iter().map(member).collect())
     }

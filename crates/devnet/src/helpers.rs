@@ -1,16 +1,16 @@
 //! Accounts, and the transactions that a story needs, signed and broadcast.
 
-use crate::app::tx::{self, SubmitError, tx_hash};
 use crate::app::gov;
+use crate::app::tx::{self, SubmitError, tx_hash};
+use crate::consensus::ZERO_TIME;
 use crate::devnet::{Devnet, ProduceError};
 use crate::journal::Action;
 use crate::keys::{AccountKey, Address, account_text, module_address, operator_text};
 use crate::merkle::Hash;
 use crate::sdk::{
-    Any, Coin, GovMsgUpdateParams, GovParams, MsgCancelUpgrade, MsgDelegate, MsgDeposit, MsgSend, MsgSoftwareUpgrade,
-    MsgSubmitProposal, MsgUndelegate, MsgVote, Plan, pack,
+    Any, Coin, GovMsgUpdateParams, GovParams, MsgCancelUpgrade, MsgDelegate, MsgDeposit, MsgSend,
+    MsgSoftwareUpgrade, MsgSubmitProposal, MsgUndelegate, MsgVote, Plan, pack,
 };
-use crate::consensus::ZERO_TIME;
 use crate::store::Working;
 
 /// An account that the devnet has the key of.
@@ -36,7 +36,11 @@ pub struct Text {
 impl Text {
     /// Title and summary alike, no metadata.
     pub fn titled(title: &str) -> Self {
-        Self { title: title.into(), summary: title.into(), metadata: String::new() }
+        Self {
+            title: title.into(),
+            summary: title.into(),
+            metadata: String::new(),
+        }
     }
 }
 
@@ -57,7 +61,12 @@ impl Devnet {
         if self.index.contains_key(&hash) || self.mempool.iter().any(|held| held == bytes) {
             return Err(SubmitError::Known);
         }
-        tx::check(&self.last_state().committed, &self.config, bytes, self.waiting(&parsed.signer))?;
+        tx::check(
+            &self.last_state().committed,
+            &self.config,
+            bytes,
+            self.waiting(&parsed.signer),
+        )?;
         self.journal.push(Action::Submit(hex::encode(bytes)));
         self.mempool.push(bytes.to_vec());
         Ok(hash)
@@ -66,13 +75,26 @@ impl Devnet {
     /// Signs messages for an account, with the sequence that fits behind its waiting transactions.
     pub fn sign(&self, account: Account, messages: &[Any], memo: &str) -> Vec<u8> {
         let key = self.key(account);
-        let record = tx::account(&Working::over(&self.last_state().committed), &key.address()).unwrap_or_default();
+        let record = tx::account(&Working::over(&self.last_state().committed), &key.address())
+            .unwrap_or_default();
         let sequence = record.sequence + self.waiting(&key.address());
-        tx::sign(key, &self.config.chain_id, record.account_number, sequence, messages, memo)
+        tx::sign(
+            key,
+            &self.config.chain_id,
+            record.account_number,
+            sequence,
+            messages,
+            memo,
+        )
     }
 
     /// Signs and broadcasts messages.
-    pub fn broadcast(&mut self, from: Account, messages: &[Any], memo: &str) -> Result<Hash, SubmitError> {
+    pub fn broadcast(
+        &mut self,
+        from: Account,
+        messages: &[Any],
+        memo: &str,
+    ) -> Result<Hash, SubmitError> {
         let bytes = self.sign(from, messages, memo);
         self.submit(&bytes)
     }
@@ -84,7 +106,13 @@ impl Devnet {
     }
 
     /// Broadcasts a payment. One that is more than the account holds fails, in its block.
-    pub fn send(&mut self, from: Account, to: &Address, amount: u64, memo: &str) -> Result<Hash, SubmitError> {
+    pub fn send(
+        &mut self,
+        from: Account,
+        to: &Address,
+        amount: u64,
+        memo: &str,
+    ) -> Result<Hash, SubmitError> {
         let message = MsgSend {
             from_address: account_text(&self.address(from)),
             to_address: account_text(to),
@@ -104,7 +132,12 @@ impl Devnet {
     }
 
     /// Broadcasts that `amount` base units are taken back from validator `of`.
-    pub fn undelegate(&mut self, from: Account, of: usize, amount: u64) -> Result<Hash, SubmitError> {
+    pub fn undelegate(
+        &mut self,
+        from: Account,
+        of: usize,
+        amount: u64,
+    ) -> Result<Hash, SubmitError> {
         let message = MsgUndelegate {
             delegator_address: account_text(&self.address(from)),
             validator_address: operator_text(&self.address(Account::Validator(of))),
@@ -125,7 +158,11 @@ impl Devnet {
     ) -> Result<Hash, SubmitError> {
         let message = MsgSubmitProposal {
             messages,
-            initial_deposit: if deposit == 0 { Vec::new() } else { vec![self.coin(deposit)] },
+            initial_deposit: if deposit == 0 {
+                Vec::new()
+            } else {
+                vec![self.coin(deposit)]
+            },
             proposer: account_text(&self.address(from)),
             metadata: text.metadata.clone(),
             title: text.title.clone(),
@@ -136,7 +173,12 @@ impl Devnet {
     }
 
     /// Broadcasts a deposit on a proposal.
-    pub fn deposit(&mut self, from: Account, proposal: u64, amount: u64) -> Result<Hash, SubmitError> {
+    pub fn deposit(
+        &mut self,
+        from: Account,
+        proposal: u64,
+        amount: u64,
+    ) -> Result<Hash, SubmitError> {
         let message = MsgDeposit {
             proposal_id: proposal,
             depositor: account_text(&self.address(from)),
@@ -166,15 +208,28 @@ impl Devnet {
 
     /// The number of the proposal that was made last; 0 when there is none.
     pub fn last_proposal(&self) -> u64 {
-        let next = self.last_state().committed.get(crate::store::Store::Gov, &[3]);
-        next.and_then(|bytes| bytes.try_into().ok()).map_or(0, |bytes| u64::from_be_bytes(bytes) - 1)
+        let next = self
+            .last_state()
+            .committed
+            .get(crate::store::Store::Gov, &[3]);
+        next.and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, |bytes| u64::from_be_bytes(bytes) - 1)
     }
 
     /// Proposes `messages` with the full deposit of validator 0 in one block; returns the number. The
     /// transaction can fail like any other: then there is no new number, and `None` comes back.
-    pub fn propose(&mut self, messages: Vec<Any>, text: &Text, expedited: bool) -> Result<Option<u64>, ProduceError> {
+    pub fn propose(
+        &mut self,
+        messages: Vec<Any>,
+        text: &Text,
+        expedited: bool,
+    ) -> Result<Option<u64>, ProduceError> {
         let gov = &self.config.gov;
-        let deposit = if expedited { gov.expedited_min_deposit } else { gov.min_deposit };
+        let deposit = if expedited {
+            gov.expedited_min_deposit
+        } else {
+            gov.min_deposit
+        };
         let before = self.last_proposal();
         // A transaction that the devnet signed itself only fails in its block.
         let _ = self.submit_proposal(Account::Validator(0), messages, text, deposit, expedited);
@@ -192,7 +247,11 @@ impl Devnet {
 
     /// Produces blocks until a proposal's voting period is over and it is decided.
     pub fn decide_proposal(&mut self, proposal: u64) -> Result<(), ProduceError> {
-        let open = |chain: &Self| chain.proposal(proposal).is_some_and(|record| record.status <= 2);
+        let open = |chain: &Self| {
+            chain
+                .proposal(proposal)
+                .is_some_and(|record| record.status <= 2)
+        };
         while open(self) {
             self.produce_block()?;
         }
@@ -208,17 +267,25 @@ impl Devnet {
             info: info.into(),
             upgraded_client_state: None,
         };
-        pack(&MsgSoftwareUpgrade { authority: account_text(&module_address("gov")), plan: Some(plan) })
+        pack(&MsgSoftwareUpgrade {
+            authority: account_text(&module_address("gov")),
+            plan: Some(plan),
+        })
     }
 
     /// The gov message that cancels the pending upgrade.
     pub fn cancel_message() -> Any {
-        pack(&MsgCancelUpgrade { authority: account_text(&module_address("gov")) })
+        pack(&MsgCancelUpgrade {
+            authority: account_text(&module_address("gov")),
+        })
     }
 
     /// The gov message that sets gov's own parameters.
     pub fn gov_params_message(params: GovParams) -> Any {
-        pack(&GovMsgUpdateParams { authority: account_text(&module_address("gov")), params: Some(params) })
+        pack(&GovMsgUpdateParams {
+            authority: account_text(&module_address("gov")),
+            params: Some(params),
+        })
     }
 
     /// Gov's parameters in the last state.
@@ -227,7 +294,10 @@ impl Devnet {
     }
 
     fn coin(&self, amount: u64) -> Coin {
-        Coin { denom: self.config.denom.clone(), amount: amount.to_string() }
+        Coin {
+            denom: self.config.denom.clone(),
+            amount: amount.to_string(),
+        }
     }
 
     fn waiting(&self, signer: &Address) -> u64 {

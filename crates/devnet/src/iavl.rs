@@ -8,7 +8,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use ics23::commitment_proof::Proof;
-use ics23::{CommitmentProof, ExistenceProof, HashOp, InnerOp, LeafOp, LengthOp, NonExistenceProof};
+use ics23::{
+    CommitmentProof, ExistenceProof, HashOp, InnerOp, LeafOp, LengthOp, NonExistenceProof,
+};
 
 use crate::merkle::{Hash, sha256};
 
@@ -41,7 +43,9 @@ enum Kind {
 impl Tree {
     /// The root hash; SHA-256 of nothing for an empty tree.
     pub fn hash(&self) -> Hash {
-        self.root.as_ref().map_or_else(|| sha256(&[]), |root| root.hash)
+        self.root
+            .as_ref()
+            .map_or_else(|| sha256(&[]), |root| root.hash)
     }
 
     /// The value at `key`.
@@ -103,8 +107,21 @@ impl Tree {
 impl Node {
     fn leaf(version: u64, key: Arc<[u8]>, value: Vec<u8>) -> Arc<Self> {
         let digest = sha256(&[&value]);
-        let hash = sha256(&[&leaf_prefix(version), &length(key.len()), &key, &[HASH_LEN], &digest]);
-        Arc::new(Self { key, version, height: 0, size: 1, hash, kind: Kind::Leaf(value) })
+        let hash = sha256(&[
+            &leaf_prefix(version),
+            &length(key.len()),
+            &key,
+            &[HASH_LEN],
+            &digest,
+        ]);
+        Arc::new(Self {
+            key,
+            version,
+            height: 0,
+            size: 1,
+            hash,
+            kind: Kind::Leaf(value),
+        })
     }
 
     fn inner(version: u64, key: Arc<[u8]>, left: Arc<Self>, right: Arc<Self>) -> Arc<Self> {
@@ -112,7 +129,14 @@ impl Node {
         let size = left.size + right.size;
         let prefix = inner_prefix(height, size, version);
         let hash = sha256(&[&prefix, &[HASH_LEN], &left.hash, &[HASH_LEN], &right.hash]);
-        Arc::new(Self { key, version, height, size, hash, kind: Kind::Inner(left, right) })
+        Arc::new(Self {
+            key,
+            version,
+            height,
+            size,
+            hash,
+            kind: Kind::Inner(left, right),
+        })
     }
 
     fn children(&self) -> Option<(&Arc<Self>, &Arc<Self>)> {
@@ -124,7 +148,9 @@ impl Node {
 
     /// How much higher the left side is than the right.
     fn lean(&self) -> i16 {
-        self.children().map_or(0, |(left, right)| i16::from(left.height) - i16::from(right.height))
+        self.children().map_or(0, |(left, right)| {
+            i16::from(left.height) - i16::from(right.height)
+        })
     }
 }
 
@@ -154,9 +180,7 @@ fn insert(version: u64, node: &Arc<Node>, key: &[u8], value: Vec<u8>) -> Arc<Nod
         return match key.cmp(&node.key) {
             Ordering::Equal => fresh,
             Ordering::Less => Node::inner(version, node.key.clone(), fresh, node.clone()),
-            Ordering::Greater => {
-                Node::inner(version, fresh.key.clone(), node.clone(), fresh)
-            }
+            Ordering::Greater => Node::inner(version, fresh.key.clone(), node.clone(), fresh),
         };
     };
     let (left, right) = if *key < *node.key {
@@ -177,53 +201,84 @@ struct Removed {
 /// Removes `key`, which must be below `node`.
 fn remove(version: u64, node: &Arc<Node>, key: &[u8]) -> Removed {
     let Some((left, right)) = node.children() else {
-        return Removed { rest: None, smallest: None };
+        return Removed {
+            rest: None,
+            smallest: None,
+        };
     };
     if *key < *node.key {
         let below = remove(version, left, key);
         let Some(rest) = below.rest else {
-            return Removed { rest: Some(right.clone()), smallest: Some(node.key.clone()) };
+            return Removed {
+                rest: Some(right.clone()),
+                smallest: Some(node.key.clone()),
+            };
         };
         let joined = Node::inner(version, node.key.clone(), rest, right.clone());
-        return Removed { rest: Some(balance(version, joined)), smallest: below.smallest };
+        return Removed {
+            rest: Some(balance(version, joined)),
+            smallest: below.smallest,
+        };
     }
     let below = remove(version, right, key);
     let Some(rest) = below.rest else {
-        return Removed { rest: Some(left.clone()), smallest: None };
+        return Removed {
+            rest: Some(left.clone()),
+            smallest: None,
+        };
     };
     let split = below.smallest.unwrap_or_else(|| node.key.clone());
     let joined = Node::inner(version, split, left.clone(), rest);
-    Removed { rest: Some(balance(version, joined)), smallest: None }
+    Removed {
+        rest: Some(balance(version, joined)),
+        smallest: None,
+    }
 }
 
 /// Restores the AVL rule at `node`, as iavl's `balance` does: the same rotations, or the hashes differ.
 fn balance(version: u64, node: Arc<Node>) -> Arc<Node> {
-    let Some((left, right)) = node.children() else { return node };
+    let Some((left, right)) = node.children() else {
+        return node;
+    };
     match node.lean() {
         2.. if left.lean() >= 0 => rotate_right(version, &node),
         2.. => {
             let left = rotate_left(version, left);
-            rotate_right(version, &Node::inner(version, node.key.clone(), left, right.clone()))
+            rotate_right(
+                version,
+                &Node::inner(version, node.key.clone(), left, right.clone()),
+            )
         }
         ..=-2 if right.lean() <= 0 => rotate_left(version, &node),
         ..=-2 => {
             let right = rotate_right(version, right);
-            rotate_left(version, &Node::inner(version, node.key.clone(), left.clone(), right))
+            rotate_left(
+                version,
+                &Node::inner(version, node.key.clone(), left.clone(), right),
+            )
         }
         _ => node,
     }
 }
 
 fn rotate_right(version: u64, node: &Arc<Node>) -> Arc<Node> {
-    let Some((pivot, right)) = node.children() else { return node.clone() };
-    let Some((outer, middle)) = pivot.children() else { return node.clone() };
+    let Some((pivot, right)) = node.children() else {
+        return node.clone();
+    };
+    let Some((outer, middle)) = pivot.children() else {
+        return node.clone();
+    };
     let lower = Node::inner(version, node.key.clone(), middle.clone(), right.clone());
     Node::inner(version, pivot.key.clone(), outer.clone(), lower)
 }
 
 fn rotate_left(version: u64, node: &Arc<Node>) -> Arc<Node> {
-    let Some((left, pivot)) = node.children() else { return node.clone() };
-    let Some((middle, outer)) = pivot.children() else { return node.clone() };
+    let Some((left, pivot)) = node.children() else {
+        return node.clone();
+    };
+    let Some((middle, outer)) = pivot.children() else {
+        return node.clone();
+    };
     let lower = Node::inner(version, node.key.clone(), left.clone(), middle.clone());
     Node::inner(version, pivot.key.clone(), lower, outer.clone())
 }
@@ -263,7 +318,11 @@ fn existence(root: &Arc<Node>, key: &[u8]) -> ExistenceProof {
             prefix.push(HASH_LEN);
             node = right;
         }
-        path.push(InnerOp { hash: HashOp::Sha256.into(), prefix, suffix });
+        path.push(InnerOp {
+            hash: HashOp::Sha256.into(),
+            prefix,
+            suffix,
+        });
     }
     path.reverse();
     let value = match &node.kind {
@@ -277,7 +336,12 @@ fn existence(root: &Arc<Node>, key: &[u8]) -> ExistenceProof {
         length: LengthOp::VarProto.into(),
         prefix: leaf_prefix(node.version),
     };
-    ExistenceProof { key: node.key.to_vec(), value, leaf: Some(leaf), path }
+    ExistenceProof {
+        key: node.key.to_vec(),
+        value,
+        leaf: Some(leaf),
+        path,
+    }
 }
 
 /// The keys just below and just above an absent `key`.
@@ -311,6 +375,7 @@ fn largest(node: &Arc<Node>) -> Vec<u8> {
 
 #[cfg(test)]
 #[path = "../tests/chain/stock.rs"]
+#[expect(dead_code, reason = "the integration tests use the rest")]
 mod stock;
 
 #[cfg(test)]
@@ -322,7 +387,9 @@ mod tests {
     use super::*;
 
     fn check_shape(node: &Arc<Node>) {
-        let Some((left, right)) = node.children() else { return };
+        let Some((left, right)) = node.children() else {
+            return;
+        };
         assert!(node.lean().abs() <= 1);
         assert_eq!(*node.key, *smallest(right));
         assert!(*largest(left) < *node.key);
@@ -331,7 +398,8 @@ mod tests {
     }
 
     fn smallest(node: &Arc<Node>) -> Arc<[u8]> {
-        node.children().map_or_else(|| node.key.clone(), |(left, _)| smallest(left))
+        node.children()
+            .map_or_else(|| node.key.clone(), |(left, _)| smallest(left))
     }
 
     proptest! {

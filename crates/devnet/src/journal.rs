@@ -85,7 +85,12 @@ pub enum JournalError {
 
 impl Journal {
     pub(crate) fn new(config: Config) -> Self {
-        Self { version: VERSION, config, actions: Vec::new(), head: String::new() }
+        Self {
+            version: VERSION,
+            config,
+            actions: Vec::new(),
+            head: String::new(),
+        }
     }
 
     pub(crate) fn push(&mut self, action: Action) {
@@ -100,7 +105,10 @@ impl Devnet {
     /// Saves the chain into a folder, atomically: a crash leaves the older file or the newer one.
     pub fn save(&self, folder: &Path) -> Result<(), JournalError> {
         let path = folder.join(FILE);
-        let journal = Journal { head: self.head_text(), ..self.journal.clone() };
+        let journal = Journal {
+            head: self.head_text(),
+            ..self.journal.clone()
+        };
         let text = serde_json::to_vec(&journal).map_err(io::Error::from);
         let written = text.and_then(|text| write_atomically(folder, &path, &text));
         written.map_err(|source| JournalError::Io { path, source })
@@ -109,11 +117,20 @@ impl Devnet {
     /// Loads a saved chain by doing everything again.
     pub fn load(folder: &Path) -> Result<Self, JournalError> {
         let path = folder.join(FILE);
-        let text = fs::read(&path).map_err(|source| JournalError::Io { path: path.clone(), source })?;
-        let malformed = |reason: String| JournalError::Malformed { path: path.clone(), reason };
-        let journal: Journal = serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
+        let text = fs::read(&path).map_err(|source| JournalError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let malformed = |reason: String| JournalError::Malformed {
+            path: path.clone(),
+            reason,
+        };
+        let journal: Journal =
+            serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
         if journal.version != VERSION {
-            return Err(JournalError::Version { got: journal.version });
+            return Err(JournalError::Version {
+                got: journal.version,
+            });
         }
         let mut chain = Self::new(journal.config)?;
         for action in journal.actions {
@@ -121,7 +138,10 @@ impl Devnet {
         }
         let got = chain.head_text();
         if got != journal.head {
-            return Err(JournalError::Diverged { expected: journal.head, got });
+            return Err(JournalError::Diverged {
+                expected: journal.head,
+                got,
+            });
         }
         Ok(chain)
     }
@@ -141,18 +161,28 @@ impl Devnet {
                 self.submit(&bytes).map_err(|error| error.to_string())?;
             }
             Action::Resume => {
-                let name = self.halted().map(|halt| halt.name.clone()).unwrap_or_default();
-                self.resume_with_handler(&name).map_err(|error| error.to_string())?;
+                let name = self
+                    .halted()
+                    .map(|halt| halt.name.clone())
+                    .unwrap_or_default();
+                self.resume_with_handler(&name)
+                    .map_err(|error| error.to_string())?;
             }
             Action::Skip => self.skip_upgrade().map_err(|error| error.to_string())?,
-            Action::Rollback(remove_block) => self.rollback(remove_block).map_err(|error| error.to_string())?,
-            Action::Fork(height) => *self = self.fork_at(height).map_err(|error| error.to_string())?,
+            Action::Rollback(remove_block) => self
+                .rollback(remove_block)
+                .map_err(|error| error.to_string())?,
+            Action::Fork(height) => {
+                *self = self.fork_at(height).map_err(|error| error.to_string())?
+            }
         }
         Ok(())
     }
 
     fn head_text(&self) -> String {
-        self.header_hash(self.height()).map(|hash: Hash| hex::encode(hash)).unwrap_or_default()
+        self.header_hash(self.height())
+            .map(|hash: Hash| hex::encode(hash))
+            .unwrap_or_default()
     }
 }
 

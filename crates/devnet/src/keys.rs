@@ -20,7 +20,11 @@ pub(crate) struct AccountKey(k256::ecdsa::SigningKey);
 
 impl ConsensusKey {
     pub(crate) fn derive(seed: u64, index: usize) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(&secret("consensus", seed, index)))
+        Self(ed25519_dalek::SigningKey::from_bytes(&secret(
+            "consensus",
+            seed,
+            index,
+        )))
     }
 
     pub(crate) fn public(&self) -> [u8; 32] {
@@ -50,7 +54,11 @@ impl AccountKey {
     }
 
     pub(crate) fn public(&self) -> Vec<u8> {
-        self.0.verifying_key().to_sec1_point(true).as_bytes().to_vec()
+        self.0
+            .verifying_key()
+            .to_sec1_point(true)
+            .as_bytes()
+            .to_vec()
     }
 
     pub(crate) fn address(&self) -> Address {
@@ -66,8 +74,12 @@ impl AccountKey {
 
 /// Whether `signature` is a secp256k1 signature of `key` over `bytes`, with a low s as the SDK demands.
 pub(crate) fn account_signed(key: &[u8], bytes: &[u8], signature: &[u8]) -> bool {
-    let Ok(key) = k256::ecdsa::VerifyingKey::from_sec1_bytes(key) else { return false };
-    let Ok(signature) = k256::ecdsa::Signature::from_slice(signature) else { return false };
+    let Ok(key) = k256::ecdsa::VerifyingKey::from_sec1_bytes(key) else {
+        return false;
+    };
+    let Ok(signature) = k256::ecdsa::Signature::from_slice(signature) else {
+        return false;
+    };
     signature.normalize_s() == signature && key.verify(bytes, &signature).is_ok()
 }
 
@@ -112,7 +124,13 @@ fn parse(prefix: &str, text: &str) -> Option<Address> {
 
 fn secret(role: &str, seed: u64, index: usize) -> [u8; 32] {
     let index = index as u64;
-    sha256(&[b"baton devnet key 1", &[role.len() as u8], role.as_bytes(), &seed.to_be_bytes(), &index.to_be_bytes()])
+    sha256(&[
+        b"baton devnet key 1",
+        &[role.len() as u8],
+        role.as_bytes(),
+        &seed.to_be_bytes(),
+        &index.to_be_bytes(),
+    ])
 }
 
 fn first_20(digest: &[u8; 32]) -> Address {
@@ -127,7 +145,10 @@ mod tests {
 
     #[test]
     fn module_addresses_are_those_of_a_real_chain() {
-        assert_eq!(account_text(&module_address("gov")), "cosmos10d07y265gmmuvt4z0w9aw880jnsr700j6zn9kn");
+        assert_eq!(
+            account_text(&module_address("gov")),
+            "cosmos10d07y265gmmuvt4z0w9aw880jnsr700j6zn9kn"
+        );
         let pool = hex::encode(module_address("bonded_tokens_pool"));
         assert_eq!(pool, "4fea76427b8345861e80a3540a8a9d936fd39391");
     }
@@ -138,6 +159,10 @@ mod tests {
         let signature = key.sign(b"bytes");
         assert!(account_signed(&key.public(), b"bytes", &signature));
         assert!(!account_signed(&key.public(), b"other", &signature));
-        assert!(!account_signed(&AccountKey::derive("user", 1, 1).public(), b"bytes", &signature));
+        assert!(!account_signed(
+            &AccountKey::derive("user", 1, 1).public(),
+            b"bytes",
+            &signature
+        ));
     }
 }

@@ -27,7 +27,7 @@ pub mod sdk;
 mod store;
 
 pub use app::gov::{ABSTAIN, NO, NO_WITH_VETO, YES};
-pub use app::tx::{MAX_MEMO, SubmitError, tx_hash};
+pub use app::tx::{MAX_MEMO, SubmitError, result_leaf, tx_hash};
 pub use config::{Config, ConfigError, GovConfig};
 pub use consensus::Precommit;
 pub use devnet::{Devnet, Halt, LifecycleError, ProduceError};

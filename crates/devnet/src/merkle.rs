@@ -93,12 +93,13 @@ mod tests {
         for len in 1..20_u8 {
             let leaves: Vec<[u8; 1]> = (0..len).map(|n| [n]).collect();
             for index in 0..leaves.len() {
-                let top = path(&leaves, index).iter().fold(leaf_hash(&leaves[index]), |below, sibling| {
-                    match sibling {
+                let top = path(&leaves, index).iter().fold(
+                    leaf_hash(&leaves[index]),
+                    |below, sibling| match sibling {
                         Sibling::Left(left) => inner_hash(left, &below),
                         Sibling::Right(right) => inner_hash(&below, right),
-                    }
-                });
+                    },
+                );
                 assert_eq!(top, root(&leaves));
             }
         }

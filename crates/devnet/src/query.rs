@@ -39,6 +39,8 @@ pub struct TxAnswer {
     pub code: Option<u32>,
     /// Why it failed.
     pub log: String,
+    /// `TxMsgData` protobuf with the messages' responses, when it succeeded.
+    pub data: Vec<u8>,
 }
 
 /// Why a query has no answer.
@@ -99,7 +101,10 @@ impl Devnet {
         let store = Store::by_name(store).ok_or_else(|| QueryError::NoStore(store.into()))?;
         let state = self.state(height)?;
         // No store is ever empty: genesis writes into each.
-        state.committed.query(store, key).ok_or_else(|| QueryError::NoStore(store.name().into()))
+        state
+            .committed
+            .query(store, key)
+            .ok_or_else(|| QueryError::NoStore(store.name().into()))
     }
 
     /// The app hash of the state after block `height`, which header `height + 1` shows.
@@ -112,15 +117,22 @@ impl Devnet {
         let (height, index) = *self.index.get(hash)?;
         let block = self.block(height).ok()?;
         let digests: Vec<Hash> = block.txs.iter().map(|tx| tx_hash(tx)).collect();
-        let result = self.state(height).ok().and_then(|state| state.results.get(index));
+        let result = self
+            .state(height)
+            .ok()
+            .and_then(|state| state.results.get(index));
         Some(TxAnswer {
             height,
             tx: block.txs.get(index)?.clone(),
             index: index as u64,
             total: block.txs.len() as u64,
-            aunts: merkle::path(&digests, index).iter().map(merkle::Sibling::hash).collect(),
+            aunts: merkle::path(&digests, index)
+                .iter()
+                .map(merkle::Sibling::hash)
+                .collect(),
             code: result.map(|result| result.code),
             log: result.map(|result| result.log.clone()).unwrap_or_default(),
+            data: result.map(|result| result.data.clone()).unwrap_or_default(),
         })
     }
 
@@ -131,13 +143,21 @@ impl Devnet {
 
     /// A proposal as it stands in the last state.
     pub fn proposal(&self, id: u64) -> Option<Proposal> {
-        let record = self.last_state().committed.get(Store::Gov, &gov::proposal_key(id))?;
+        let record = self
+            .last_state()
+            .committed
+            .get(Store::Gov, &gov::proposal_key(id))?;
         Proposal::decode(record).ok()
     }
 
     /// The pending plan in the last state.
     pub fn plan(&self) -> Option<Plan> {
-        Plan::decode(self.last_state().committed.get(Store::Upgrade, upgrade::PLAN_KEY)?).ok()
+        Plan::decode(
+            self.last_state()
+                .committed
+                .get(Store::Upgrade, upgrade::PLAN_KEY)?,
+        )
+        .ok()
     }
 
     /// The record of validator `index` in the last state.
@@ -154,8 +174,13 @@ impl Devnet {
     }
 
     fn block(&self, height: u64) -> Result<&crate::devnet::Block, QueryError> {
-        let at = height.checked_sub(1).and_then(|at| self.blocks.get(at as usize));
-        at.map(AsRef::as_ref).ok_or(QueryError::NoBlock { height, latest: self.height() })
+        let at = height
+            .checked_sub(1)
+            .and_then(|at| self.blocks.get(at as usize));
+        at.map(AsRef::as_ref).ok_or(QueryError::NoBlock {
+            height,
+            latest: self.height(),
+        })
     }
 
     fn state(&self, height: u64) -> Result<&crate::devnet::State, QueryError> {

@@ -8,12 +8,16 @@ use prost::{Message, Name};
 
 /// Packs a message for an `Any` field, under "/" and its full name.
 pub fn pack<M: Message + Name>(message: &M) -> Any {
-    Any { type_url: format!("/{}", M::full_name()), value: message.encode_to_vec() }
+    Any {
+        type_url: format!("/{}", M::full_name()),
+        value: message.encode_to_vec(),
+    }
 }
 
 /// Unpacks an `Any` that holds an `M`; `None` for another type or bad bytes.
 pub fn unpack<M: Message + Name + Default>(any: &Any) -> Option<M> {
-    (any.type_url.strip_prefix('/') == Some(M::full_name().as_str())).then(|| M::decode(any.value.as_slice()).ok())?
+    (any.type_url.strip_prefix('/') == Some(M::full_name().as_str()))
+        .then(|| M::decode(any.value.as_slice()).ok())?
 }
 
 /// `cosmos.base.v1beta1.Coin`: an amount of one denomination; the amount is decimal text.

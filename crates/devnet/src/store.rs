@@ -120,9 +120,16 @@ impl Committed {
                 Sibling::Left(hash) => prefix.extend_from_slice(&hash),
                 Sibling::Right(hash) => suffix.extend_from_slice(&hash),
             }
-            InnerOp { hash: HashOp::Sha256.into(), prefix, suffix }
+            InnerOp {
+                hash: HashOp::Sha256.into(),
+                prefix,
+                suffix,
+            }
         };
-        let path = merkle::path(&self.leaves(), store as usize).into_iter().map(step).collect();
+        let path = merkle::path(&self.leaves(), store as usize)
+            .into_iter()
+            .map(step)
+            .collect();
         let leaf = LeafOp {
             hash: HashOp::Sha256.into(),
             prehash_key: HashOp::NoHash.into(),
@@ -136,7 +143,9 @@ impl Committed {
             leaf: Some(leaf),
             path,
         };
-        CommitmentProof { proof: Some(Proof::Exist(proof)) }
+        CommitmentProof {
+            proof: Some(Proof::Exist(proof)),
+        }
     }
 }
 
@@ -151,7 +160,10 @@ pub(crate) struct Working {
 
 impl Working {
     pub(crate) fn over(base: &Committed) -> Self {
-        Self { base: base.clone(), writes: Writes::default() }
+        Self {
+            base: base.clone(),
+            writes: Writes::default(),
+        }
     }
 
     pub(crate) fn get(&self, store: Store, key: &[u8]) -> Option<&[u8]> {
@@ -172,7 +184,9 @@ impl Working {
     /// Whether this block has written a key with that prefix.
     pub(crate) fn touched(&self, store: Store, prefix: &[u8]) -> bool {
         let from = self.writes[store as usize].range(prefix.to_vec()..);
-        from.into_iter().next().is_some_and(|(key, _)| key.starts_with(prefix))
+        from.into_iter()
+            .next()
+            .is_some_and(|(key, _)| key.starts_with(prefix))
     }
 
     /// Every pair whose key starts with `prefix`, in order of keys.

@@ -24,7 +24,9 @@ pub(crate) fn send(
 ) -> Result<(), Failure> {
     let spendable = balance(state, from, denom);
     let Some(rest) = spendable.checked_sub(amount) else {
-        let log = format!("spendable balance {spendable}{denom} is smaller than {amount}{denom}: insufficient funds");
+        let log = format!(
+            "spendable balance {spendable}{denom} is smaller than {amount}{denom}: insufficient funds"
+        );
         return Err(Failure::sdk(5, log));
     };
     set_balance(state, from, denom, rest);
@@ -52,14 +54,21 @@ pub(crate) fn burn(state: &mut Working, from: &Address, denom: &str, amount: u12
 /// The one coin of `denom` in a message's list; fails for none, several, another denomination or 0.
 pub(crate) fn one_coin(coins: &[Coin], denom: &str) -> Result<u128, Failure> {
     let amount = match coins {
-        [coin] if coin.denom == denom => coin.amount.parse::<u64>().ok().filter(|amount| *amount > 0),
+        [coin] if coin.denom == denom => {
+            coin.amount.parse::<u64>().ok().filter(|amount| *amount > 0)
+        }
         _ => None,
     };
-    amount.map(u128::from).ok_or_else(|| Failure::sdk(10, format!("expected one amount of {denom}: invalid coins")))
+    amount
+        .map(u128::from)
+        .ok_or_else(|| Failure::sdk(10, format!("expected one amount of {denom}: invalid coins")))
 }
 
 pub(crate) fn coin(denom: &str, amount: u128) -> Coin {
-    Coin { denom: denom.into(), amount: amount.to_string() }
+    Coin {
+        denom: denom.into(),
+        amount: amount.to_string(),
+    }
 }
 
 fn supply(state: &Working, denom: &str) -> u128 {
@@ -67,7 +76,11 @@ fn supply(state: &Working, denom: &str) -> u128 {
 }
 
 fn set_supply(state: &mut Working, denom: &str, amount: u128) {
-    state.set(Store::Bank, &[&[0], denom.as_bytes()].concat(), amount.to_string().into_bytes());
+    state.set(
+        Store::Bank,
+        &[&[0], denom.as_bytes()].concat(),
+        amount.to_string().into_bytes(),
+    );
 }
 
 fn set_balance(state: &mut Working, address: &Address, denom: &str, amount: u128) {
@@ -80,5 +93,6 @@ fn set_balance(state: &mut Working, address: &Address, denom: &str, amount: u128
 }
 
 fn number(text: Option<&[u8]>) -> u128 {
-    text.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0)
+    text.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
+        .unwrap_or(0)
 }

@@ -22,13 +22,25 @@ pub(crate) fn state(config: &Config, keys: &Keys) -> (Committed, Vec<Member>) {
         skip: false,
         switch: &Switch::Old,
     };
-    for account in keys.operators.iter().chain(&keys.users).map(AccountKey::address) {
+    for account in keys
+        .operators
+        .iter()
+        .chain(&keys.users)
+        .map(AccountKey::address)
+    {
         tx::ensure_account(&mut state, &account);
         if config.balance > 0 {
             bank::mint(&mut state, &account, &config.denom, config.balance.into());
         }
     }
-    state.set(Store::Bank, &[5], BankParams { default_send_enabled: true }.encode_to_vec());
+    state.set(
+        Store::Bank,
+        &[5],
+        BankParams {
+            default_send_enabled: true,
+        }
+        .encode_to_vec(),
+    );
     staking::genesis(&mut state, &env);
     gov::genesis(&mut state, config);
     upgrade::genesis(&mut state);
@@ -39,10 +51,18 @@ pub(crate) fn state(config: &Config, keys: &Keys) -> (Committed, Vec<Member>) {
 
 /// A few keys for the modules that do nothing here, so that no store is empty.
 fn others(state: &mut Working, keys: &Keys) {
-    state.set(Store::Consensus, b"Consensus", consensus::params().encode_to_vec());
+    state.set(
+        Store::Consensus,
+        b"Consensus",
+        consensus::params().encode_to_vec(),
+    );
     state.set(Store::Mint, &[1], b"no inflation".to_vec());
     for key in &keys.consensus {
         let address = key.address();
-        state.set(Store::Slashing, &[&[1, 20], address.as_slice()].concat(), address.to_vec());
+        state.set(
+            Store::Slashing,
+            &[&[1, 20], address.as_slice()].concat(),
+            address.to_vec(),
+        );
     }
 }

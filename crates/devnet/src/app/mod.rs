@@ -60,7 +60,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// An error of the SDK itself (types/errors/errors.go).
     pub(crate) fn sdk(code: u32, log: impl Into<String>) -> Self {
-        Self { codespace: "sdk", code, log: log.into() }
+        Self {
+            codespace: "sdk",
+            code,
+            log: log.into(),
+        }
     }
 
     pub(crate) fn invalid_request(log: impl AsRef<str>) -> Self {
@@ -73,15 +77,26 @@ impl Failure {
 }
 
 /// Executes one block on `base`; `Err` is the plan that this binary cannot run.
-pub(crate) fn execute(base: &Committed, env: &BlockEnv<'_>, txs: &[Vec<u8>]) -> Result<Outcome, Plan> {
+pub(crate) fn execute(
+    base: &Committed,
+    env: &BlockEnv<'_>,
+    txs: &[Vec<u8>],
+) -> Result<Outcome, Plan> {
     let mut state = Working::over(base);
     upgrade::pre_block(&mut state, env)?;
     // x/distribution keeps the last proposer (0x01, a BytesValue), so every block has its own app hash.
     state.set(Store::Distribution, &[1], proposer_record(env));
-    let results = txs.iter().map(|tx| tx::execute(&mut state, env, tx)).collect();
+    let results = txs
+        .iter()
+        .map(|tx| tx::execute(&mut state, env, tx))
+        .collect();
     gov::end_block(&mut state, env);
     let updates = staking::end_block(&mut state, env);
-    Ok(Outcome { state, results, updates })
+    Ok(Outcome {
+        state,
+        results,
+        updates,
+    })
 }
 
 fn proposer_record(env: &BlockEnv<'_>) -> Vec<u8> {

@@ -8,10 +8,12 @@ use prost::Message;
 use super::{BlockEnv, Failure, bank, length_prefixed};
 use crate::consensus::{self, Member, ZERO_TIME, timestamp};
 use crate::decimal;
-use crate::keys::{Address, account_text, module_address, operator_text, parse_account, parse_operator};
+use crate::keys::{
+    Address, account_text, module_address, operator_text, parse_account, parse_operator,
+};
 use crate::sdk::{
-    Coin, Commission, CommissionRates, ConsensusKey, Delegation, Description, Duration, StakingParams, Timestamp,
-    UnbondingDelegation, UnbondingEntry, Validator, pack,
+    Coin, Commission, CommissionRates, ConsensusKey, Delegation, Description, Duration,
+    StakingParams, Timestamp, UnbondingDelegation, UnbondingEntry, Validator, pack,
 };
 use crate::store::{Store, Working};
 
@@ -35,7 +37,10 @@ const NOT_BONDED_POOL: &str = "not_bonded_tokens_pool";
 pub(crate) fn genesis(state: &mut Working, env: &BlockEnv<'_>) {
     let config = env.config;
     let params = StakingParams {
-        unbonding_time: Some(Duration { seconds: config.unbonding_secs as i64, nanos: 0 }),
+        unbonding_time: Some(Duration {
+            seconds: config.unbonding_secs as i64,
+            nanos: 0,
+        }),
         max_validators: config.powers.len().max(100) as u32,
         max_entries: 7,
         historical_entries: 10_000,
@@ -47,8 +52,16 @@ pub(crate) fn genesis(state: &mut Working, env: &BlockEnv<'_>) {
         let operator = env.keys.operators[index].address();
         let key = &env.keys.consensus[index];
         let record = new_validator(&operator, index, &key.public());
-        state.set(Store::Staking, &validator_key(&operator), record.encode_to_vec());
-        let by_consensus = [&[BY_CONSENSUS_ADDRESS], length_prefixed(&key.address()).as_slice()].concat();
+        state.set(
+            Store::Staking,
+            &validator_key(&operator),
+            record.encode_to_vec(),
+        );
+        let by_consensus = [
+            &[BY_CONSENSUS_ADDRESS],
+            length_prefixed(&key.address()).as_slice(),
+        ]
+        .concat();
         state.set(Store::Staking, &by_consensus, operator.to_vec());
         let tokens = u128::from(*power) * u128::from(config.power_reduction);
         if tokens > 0 {
@@ -86,20 +99,36 @@ pub(crate) fn undelegate(
     let held = delegated(state, delegator, &operator);
     let Some(rest) = held.checked_sub(amount) else {
         let log = format!("{held} is less than {amount}: not enough delegation shares");
-        return Err(Failure { codespace: "staking", code: 22, log });
+        return Err(Failure {
+            codespace: "staking",
+            code: 22,
+            log,
+        });
     };
     set_delegated(state, delegator, &operator, rest);
     if record.status == BONDED {
-        bank::send(state, &pool(BONDED_POOL), &pool(NOT_BONDED_POOL), &env.config.denom, amount)?;
+        bank::send(
+            state,
+            &pool(BONDED_POOL),
+            &pool(NOT_BONDED_POOL),
+            &env.config.denom,
+            amount,
+        )?;
     }
-    set_tokens(state, env, &operator, &mut record, |tokens| tokens.saturating_sub(amount));
+    set_tokens(state, env, &operator, &mut record, |tokens| {
+        tokens.saturating_sub(amount)
+    });
     queue_unbonding(state, env, delegator, &operator, amount);
     Ok(())
 }
 
 /// Pays out what has finished unbonding, and returns the changes of the validator set.
 pub(crate) fn end_block(state: &mut Working, env: &BlockEnv<'_>) -> BTreeMap<usize, Member> {
-    let updates = if state.touched(Store::Staking, &[VALIDATOR]) { update_set(state, env) } else { BTreeMap::new() };
+    let updates = if state.touched(Store::Staking, &[VALIDATOR]) {
+        update_set(state, env)
+    } else {
+        BTreeMap::new()
+    };
     pay_unbonded(state, env);
     updates
 }
@@ -108,7 +137,9 @@ pub(crate) fn end_block(state: &mut Working, env: &BlockEnv<'_>) -> BTreeMap<usi
 pub(crate) fn bonded(state: &Working) -> Vec<(Address, u128)> {
     let records = state.with_prefix(Store::Staking, &[VALIDATOR]);
     let record = |(_, value): (_, Vec<u8>)| {
-        let record = Validator::decode(value.as_slice()).ok().filter(|record| record.status == BONDED)?;
+        let record = Validator::decode(value.as_slice())
+            .ok()
+            .filter(|record| record.status == BONDED)?;
         Some((parse_operator(&record.operator_address)?, tokens(&record)))
     };
     records.into_iter().filter_map(record).collect()
@@ -119,9 +150,16 @@ pub(crate) fn delegations(state: &Working, delegator: &Address) -> Vec<(Address,
     let prefix = [&[DELEGATION], length_prefixed(delegator).as_slice()].concat();
     let record = |(_, value): (_, Vec<u8>)| {
         let record = Delegation::decode(value.as_slice()).ok()?;
-        Some((parse_operator(&record.validator_address)?, shares_to_tokens(&record.shares)))
+        Some((
+            parse_operator(&record.validator_address)?,
+            shares_to_tokens(&record.shares),
+        ))
     };
-    state.with_prefix(Store::Staking, &prefix).into_iter().filter_map(record).collect()
+    state
+        .with_prefix(Store::Staking, &prefix)
+        .into_iter()
+        .filter_map(record)
+        .collect()
 }
 
 /// All bonded tokens, as x/gov counts them.
@@ -137,7 +175,11 @@ fn bond(
     amount: u128,
 ) -> Result<(), Failure> {
     let mut record = validator_record(state, operator)?;
-    let to = if record.status == BONDED { BONDED_POOL } else { NOT_BONDED_POOL };
+    let to = if record.status == BONDED {
+        BONDED_POOL
+    } else {
+        NOT_BONDED_POOL
+    };
     bank::send(state, delegator, &pool(to), &env.config.denom, amount)?;
     let held = delegated(state, delegator, operator);
     set_delegated(state, delegator, operator, held + amount);
@@ -151,11 +193,16 @@ fn update_set(state: &mut Working, env: &BlockEnv<'_>) -> BTreeMap<usize, Member
     let mut total = 0;
     for (index, key) in env.keys.consensus.iter().enumerate() {
         let operator = env.keys.operators[index].address();
-        let Ok(mut record) = validator_record(state, &operator) else { continue };
+        let Ok(mut record) = validator_record(state, &operator) else {
+            continue;
+        };
         let power = power(env, &record);
         total += power;
         let last_key = [&[LAST_POWER], length_prefixed(&operator).as_slice()].concat();
-        let last = state.get(Store::Staking, &last_key).and_then(|bytes| i64::decode(bytes).ok()).unwrap_or(0);
+        let last = state
+            .get(Store::Staking, &last_key)
+            .and_then(|bytes| i64::decode(bytes).ok())
+            .unwrap_or(0);
         if power == last {
             continue;
         }
@@ -170,16 +217,31 @@ fn update_set(state: &mut Working, env: &BlockEnv<'_>) -> BTreeMap<usize, Member
             if record.status != BONDED {
                 record.status = BONDED;
                 record.unbonding_height = 0;
-                record.unbonding_time = Some(Timestamp { seconds: 0, nanos: 0 });
+                record.unbonding_time = Some(Timestamp {
+                    seconds: 0,
+                    nanos: 0,
+                });
                 move_pool(state, env, NOT_BONDED_POOL, BONDED_POOL, tokens(&record));
             }
         }
-        state.set(Store::Staking, &validator_key(&operator), record.encode_to_vec());
-        let member = Member { index, address: key.address(), public: key.public(), power, priority: 0 };
+        state.set(
+            Store::Staking,
+            &validator_key(&operator),
+            record.encode_to_vec(),
+        );
+        let member = Member {
+            index,
+            address: key.address(),
+            public: key.public(),
+            power,
+            priority: 0,
+        };
         updates.insert(index, member);
     }
     if !updates.is_empty() {
-        let text = IntProto { int: total.to_string() };
+        let text = IntProto {
+            int: total.to_string(),
+        };
         state.set(Store::Staking, LAST_TOTAL_POWER, text.encode_to_vec());
     }
     updates
@@ -195,14 +257,22 @@ struct IntProto {
 fn new_validator(operator: &Address, index: usize, public: &[u8; 32]) -> Validator {
     Validator {
         operator_address: operator_text(operator),
-        consensus_pubkey: Some(pack(&ConsensusKey { key: public.to_vec() })),
+        consensus_pubkey: Some(pack(&ConsensusKey {
+            key: public.to_vec(),
+        })),
         jailed: false,
         status: UNBONDED,
         tokens: "0".into(),
         delegator_shares: "0".into(),
-        description: Some(Description { moniker: format!("node{index}"), ..Description::default() }),
+        description: Some(Description {
+            moniker: format!("node{index}"),
+            ..Description::default()
+        }),
         unbonding_height: 0,
-        unbonding_time: Some(Timestamp { seconds: 0, nanos: 0 }),
+        unbonding_time: Some(Timestamp {
+            seconds: 0,
+            nanos: 0,
+        }),
         commission: Some(Commission {
             commission_rates: Some(CommissionRates {
                 rate: (decimal::ONE / 10).to_string(),
@@ -217,10 +287,18 @@ fn new_validator(operator: &Address, index: usize, public: &[u8; 32]) -> Validat
     }
 }
 
-fn queue_unbonding(state: &mut Working, env: &BlockEnv<'_>, delegator: &Address, operator: &Address, amount: u128) {
+fn queue_unbonding(
+    state: &mut Working,
+    env: &BlockEnv<'_>,
+    delegator: &Address,
+    operator: &Address,
+    amount: u128,
+) {
     let pair = [length_prefixed(delegator), length_prefixed(operator)].concat();
     let key = [&[UNBONDING], pair.as_slice()].concat();
-    let held = state.get(Store::Staking, &key).and_then(|bytes| UnbondingDelegation::decode(bytes).ok());
+    let held = state
+        .get(Store::Staking, &key)
+        .and_then(|bytes| UnbondingDelegation::decode(bytes).ok());
     let mut record = held.unwrap_or_else(|| UnbondingDelegation {
         delegator_address: account_text(delegator),
         validator_address: operator_text(operator),
@@ -237,24 +315,51 @@ fn queue_unbonding(state: &mut Working, env: &BlockEnv<'_>, delegator: &Address,
     });
     state.set(Store::Staking, &key, record.encode_to_vec());
     // Nobody proves this queue: its value here is only the key of the record.
-    let queued = [&[UNBONDING_QUEUE], completion.to_be_bytes().as_slice(), pair.as_slice()].concat();
+    let queued = [
+        &[UNBONDING_QUEUE],
+        completion.to_be_bytes().as_slice(),
+        pair.as_slice(),
+    ]
+    .concat();
     state.set(Store::Staking, &queued, key);
 }
 
 fn pay_unbonded(state: &mut Working, env: &BlockEnv<'_>) {
     for (queued, key) in state.with_prefix(Store::Staking, &[UNBONDING_QUEUE]) {
-        let due = queued.get(1..9).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+        let due = queued
+            .get(1..9)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, u64::from_be_bytes);
         if due > env.time {
             return;
         }
         state.delete(Store::Staking, &queued);
-        let held = state.get(Store::Staking, &key).and_then(|bytes| UnbondingDelegation::decode(bytes).ok());
+        let held = state
+            .get(Store::Staking, &key)
+            .and_then(|bytes| UnbondingDelegation::decode(bytes).ok());
         let Some(mut record) = held else { continue };
-        let Some(delegator) = parse_account(&record.delegator_address) else { continue };
-        let over = |entry: &UnbondingEntry| entry.completion_time.is_some_and(|time| consensus::nanos(time) <= env.time);
-        let paid: u128 = record.entries.iter().filter(|entry| over(entry)).map(|entry| parse(&entry.balance)).sum();
+        let Some(delegator) = parse_account(&record.delegator_address) else {
+            continue;
+        };
+        let over = |entry: &UnbondingEntry| {
+            entry
+                .completion_time
+                .is_some_and(|time| consensus::nanos(time) <= env.time)
+        };
+        let paid: u128 = record
+            .entries
+            .iter()
+            .filter(|entry| over(entry))
+            .map(|entry| parse(&entry.balance))
+            .sum();
         record.entries.retain(|entry| !over(entry));
-        let _ = bank::send(state, &pool(NOT_BONDED_POOL), &delegator, &env.config.denom, paid);
+        let _ = bank::send(
+            state,
+            &pool(NOT_BONDED_POOL),
+            &delegator,
+            &env.config.denom,
+            paid,
+        );
         if record.entries.is_empty() {
             state.delete(Store::Staking, &key);
         } else {
@@ -268,8 +373,14 @@ fn validator_key(operator: &Address) -> Vec<u8> {
 }
 
 fn validator_record(state: &Working, operator: &Address) -> Result<Validator, Failure> {
-    let record = state.get(Store::Staking, &validator_key(operator)).and_then(|bytes| Validator::decode(bytes).ok());
-    record.ok_or_else(|| Failure { codespace: "staking", code: 3, log: "validator does not exist".into() })
+    let record = state
+        .get(Store::Staking, &validator_key(operator))
+        .and_then(|bytes| Validator::decode(bytes).ok());
+    record.ok_or_else(|| Failure {
+        codespace: "staking",
+        code: 3,
+        log: "validator does not exist".into(),
+    })
 }
 
 /// Writes a validator's new tokens and moves it in the index by power.
@@ -287,22 +398,39 @@ fn set_tokens(
     record.delegator_shares = (tokens * decimal::ONE).to_string();
     let new = by_power_key(env, operator, record);
     state.set(Store::Staking, &new, operator.to_vec());
-    state.set(Store::Staking, &validator_key(operator), record.encode_to_vec());
+    state.set(
+        Store::Staking,
+        &validator_key(operator),
+        record.encode_to_vec(),
+    );
 }
 
 fn by_power_key(env: &BlockEnv<'_>, operator: &Address, record: &Validator) -> Vec<u8> {
     let inverted: Vec<u8> = operator.iter().map(|byte| !byte).collect();
     let power = power(env, record).to_be_bytes();
-    [&[BY_POWER], power.as_slice(), &[operator.len() as u8], inverted.as_slice()].concat()
+    [
+        &[BY_POWER],
+        power.as_slice(),
+        &[operator.len() as u8],
+        inverted.as_slice(),
+    ]
+    .concat()
 }
 
 fn delegation_key(delegator: &Address, operator: &Address) -> Vec<u8> {
-    [&[DELEGATION], length_prefixed(delegator).as_slice(), length_prefixed(operator).as_slice()].concat()
+    [
+        &[DELEGATION],
+        length_prefixed(delegator).as_slice(),
+        length_prefixed(operator).as_slice(),
+    ]
+    .concat()
 }
 
 fn delegated(state: &Working, delegator: &Address, operator: &Address) -> u128 {
     let record = state.get(Store::Staking, &delegation_key(delegator, operator));
-    record.and_then(|bytes| Delegation::decode(bytes).ok()).map_or(0, |record| shares_to_tokens(&record.shares))
+    record
+        .and_then(|bytes| Delegation::decode(bytes).ok())
+        .map_or(0, |record| shares_to_tokens(&record.shares))
 }
 
 fn set_delegated(state: &mut Working, delegator: &Address, operator: &Address, tokens: u128) {

@@ -30,7 +30,11 @@ const MODULES: [(&str, u64); 11] = [
 
 pub(crate) fn genesis(state: &mut Working) {
     for (name, version) in MODULES {
-        state.set(Store::Upgrade, &[&[MODULE_PREFIX], name.as_bytes()].concat(), version.to_be_bytes().to_vec());
+        state.set(
+            Store::Upgrade,
+            &[&[MODULE_PREFIX], name.as_bytes()].concat(),
+            version.to_be_bytes().to_vec(),
+        );
     }
 }
 
@@ -41,12 +45,19 @@ pub(crate) fn plan(state: &Working) -> Option<Plan> {
 
 /// The key that marks plan `name` as done at `height`.
 pub(crate) fn done_key(height: u64, name: &str) -> Vec<u8> {
-    [&[DONE_PREFIX], height.to_be_bytes().as_slice(), name.as_bytes()].concat()
+    [
+        &[DONE_PREFIX],
+        height.to_be_bytes().as_slice(),
+        name.as_bytes(),
+    ]
+    .concat()
 }
 
 /// Runs, skips or refuses the plan when its height has come; `Err` is the plan that needs another binary.
 pub(crate) fn pre_block(state: &mut Working, env: &BlockEnv<'_>) -> Result<(), Plan> {
-    let Some(plan) = plan(state) else { return Ok(()) };
+    let Some(plan) = plan(state) else {
+        return Ok(());
+    };
     if u64::try_from(plan.height).is_ok_and(|height| height > env.height) {
         return Ok(());
     }
@@ -66,10 +77,14 @@ pub(crate) fn pre_block(state: &mut Working, env: &BlockEnv<'_>) -> Result<(), P
 /// Schedules `plan` in place of the pending one (keeper.ScheduleUpgrade).
 pub(crate) fn schedule(state: &mut Working, env: &BlockEnv<'_>, plan: Plan) -> Result<(), Failure> {
     if plan.time.is_some_and(|time| time != ZERO_TIME) {
-        return Err(Failure::invalid_request("time-based upgrades have been deprecated in the SDK"));
+        return Err(Failure::invalid_request(
+            "time-based upgrades have been deprecated in the SDK",
+        ));
     }
     if plan.upgraded_client_state.is_some() {
-        return Err(Failure::invalid_request("upgrade logic for IBC has been moved to the IBC module"));
+        return Err(Failure::invalid_request(
+            "upgrade logic for IBC has been moved to the IBC module",
+        ));
     }
     if plan.name.is_empty() {
         return Err(Failure::invalid_request("name cannot be empty"));
@@ -78,13 +93,21 @@ pub(crate) fn schedule(state: &mut Working, env: &BlockEnv<'_>, plan: Plan) -> R
         return Err(Failure::invalid_request("height must be greater than 0"));
     }
     if (plan.height as u64) < env.height {
-        return Err(Failure::invalid_request("upgrade cannot be scheduled in the past"));
+        return Err(Failure::invalid_request(
+            "upgrade cannot be scheduled in the past",
+        ));
     }
     if is_done(state, &plan.name) {
-        return Err(Failure::invalid_request(format!("upgrade with name {} has already been completed", plan.name)));
+        return Err(Failure::invalid_request(format!(
+            "upgrade with name {} has already been completed",
+            plan.name
+        )));
     }
     // The zero time is not nullable in the SDK, so it always stands in the record.
-    let plan = Plan { time: Some(ZERO_TIME), ..plan };
+    let plan = Plan {
+        time: Some(ZERO_TIME),
+        ..plan
+    };
     state.set(Store::Upgrade, PLAN_KEY, plan.encode_to_vec());
     Ok(())
 }
@@ -98,11 +121,14 @@ pub(crate) fn cancel(state: &mut Working) {
 
 fn is_done(state: &Working, name: &str) -> bool {
     let done = state.with_prefix(Store::Upgrade, &[DONE_PREFIX]);
-    done.iter().any(|(key, _)| key.get(9..) == Some(name.as_bytes()))
+    done.iter()
+        .any(|(key, _)| key.get(9..) == Some(name.as_bytes()))
 }
 
 fn bump_protocol(state: &mut Working) {
-    let held = state.get(Store::Upgrade, PROTOCOL_KEY).and_then(|bytes| bytes.try_into().ok());
+    let held = state
+        .get(Store::Upgrade, PROTOCOL_KEY)
+        .and_then(|bytes| bytes.try_into().ok());
     let version = held.map_or(0, u64::from_be_bytes) + 1;
     state.set(Store::Upgrade, PROTOCOL_KEY, version.to_be_bytes().to_vec());
 }

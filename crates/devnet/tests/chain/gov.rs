@@ -20,7 +20,12 @@ fn vote(chain: &mut Devnet, id: u64, votes: &[Option<i32>]) {
 
 fn tally(chain: &Devnet, id: u64) -> [String; 4] {
     let tally = proposal(chain, id).final_tally_result.unwrap();
-    [tally.yes_count, tally.abstain_count, tally.no_count, tally.no_with_veto_count]
+    [
+        tally.yes_count,
+        tally.abstain_count,
+        tally.no_count,
+        tally.no_with_veto_count,
+    ]
 }
 
 fn plan_name(chain: &Devnet) -> Option<String> {
@@ -34,11 +39,21 @@ fn a_won_vote_schedules_its_plan() {
     assert_eq!(proposal(&chain, id).status, 2);
     assert_eq!(tally(&chain, id), ["0", "0", "0", "0"]);
     assert_eq!(chain.plan(), None);
-    vote(&mut chain, id, &[Some(YES), Some(YES), Some(NO), Some(ABSTAIN)]);
+    vote(
+        &mut chain,
+        id,
+        &[Some(YES), Some(YES), Some(NO), Some(ABSTAIN)],
+    );
     assert_eq!(proposal(&chain, id).status, PASSED);
-    assert_eq!(tally(&chain, id), ["170000000", "25000000", "40000000", "0"]);
+    assert_eq!(
+        tally(&chain, id),
+        ["170000000", "25000000", "40000000", "0"]
+    );
     let plan = chain.plan().unwrap();
-    assert_eq!((plan.name.as_str(), plan.height, plan.info.as_str()), ("v2", 1_000, "{}"));
+    assert_eq!(
+        (plan.name.as_str(), plan.height, plan.info.as_str()),
+        ("v2", 1_000, "{}")
+    );
     assert_eq!(plan.time.unwrap().seconds, -62_135_596_800);
 }
 
@@ -64,7 +79,10 @@ fn a03_a_lost_vote_is_rejected() {
     vote(&mut chain, id, &[Some(NO), Some(NO), Some(YES), Some(YES)]);
     let record = proposal(&chain, id);
     assert_eq!(record.status, REJECTED);
-    assert_eq!(record.failed_reason, "proposal did not get enough votes to pass");
+    assert_eq!(
+        record.failed_reason,
+        "proposal did not get enough votes to pass"
+    );
     assert_eq!(chain.plan(), None);
 }
 
@@ -81,9 +99,16 @@ fn a03_a_vetoed_vote_is_rejected_and_burns_its_deposit() {
     let mut chain = chain();
     let before = chain.balance(&chain.address(Account::Validator(0)));
     let id = propose(&mut chain, "v2", 1_000);
-    vote(&mut chain, id, &[Some(NO_WITH_VETO), Some(YES), Some(YES), Some(YES)]);
+    vote(
+        &mut chain,
+        id,
+        &[Some(NO_WITH_VETO), Some(YES), Some(YES), Some(YES)],
+    );
     assert_eq!(proposal(&chain, id).status, REJECTED);
-    assert_eq!(chain.balance(&chain.address(Account::Validator(0))), before - 10_000_000);
+    assert_eq!(
+        chain.balance(&chain.address(Account::Validator(0))),
+        before - 10_000_000
+    );
 }
 
 #[test]
@@ -101,7 +126,11 @@ fn a_vote_without_quorum_is_rejected_and_gives_its_deposit_back() {
 fn only_abstaining_votes_pass_nothing() {
     let mut chain = chain();
     let id = propose(&mut chain, "v2", 1_000);
-    vote(&mut chain, id, &[Some(ABSTAIN), Some(ABSTAIN), Some(ABSTAIN)]);
+    vote(
+        &mut chain,
+        id,
+        &[Some(ABSTAIN), Some(ABSTAIN), Some(ABSTAIN)],
+    );
     assert_eq!(proposal(&chain, id).status, REJECTED);
 }
 
@@ -111,15 +140,24 @@ fn a03_a_plan_in_the_past_fails_although_the_vote_was_won() {
     let id = pass(&mut chain, "v2", 3);
     let record = proposal(&chain, id);
     assert_eq!(record.status, FAILED);
-    assert_eq!(record.failed_reason, "upgrade cannot be scheduled in the past: invalid request");
+    assert_eq!(
+        record.failed_reason,
+        "upgrade cannot be scheduled in the past: invalid request"
+    );
     assert_eq!(chain.plan(), None);
 }
 
 #[test]
 fn a_proposal_that_fails_half_way_changes_nothing() {
     let mut chain = chain();
-    let messages = vec![Devnet::upgrade_message("good", 1_000, "{}"), Devnet::upgrade_message("late", 2, "{}")];
-    let id = chain.propose(messages, &Text::titled("Both"), false).unwrap().unwrap();
+    let messages = vec![
+        Devnet::upgrade_message("good", 1_000, "{}"),
+        Devnet::upgrade_message("late", 2, "{}"),
+    ];
+    let id = chain
+        .propose(messages, &Text::titled("Both"), false)
+        .unwrap()
+        .unwrap();
     chain.carry(id, YES).unwrap();
     assert_eq!(proposal(&chain, id).status, FAILED);
     assert_eq!(chain.plan(), None);
@@ -128,7 +166,15 @@ fn a_proposal_that_fails_half_way_changes_nothing() {
 #[test]
 fn a_proposal_without_its_deposit_is_deleted() {
     let mut chain = chain();
-    chain.submit_proposal(Account::User(0), vec![Devnet::cancel_message()], &Text::titled("Poor"), 1_000_000, false).unwrap();
+    chain
+        .submit_proposal(
+            Account::User(0),
+            vec![Devnet::cancel_message()],
+            &Text::titled("Poor"),
+            1_000_000,
+            false,
+        )
+        .unwrap();
     chain.produce_block().unwrap();
     let id = chain.last_proposal();
     assert_eq!(proposal(&chain, id).status, 1);
@@ -136,7 +182,10 @@ fn a_proposal_without_its_deposit_is_deleted() {
     chain.vote(Account::Validator(0), id, YES).unwrap();
     chain.produce_until(40).unwrap();
     assert_eq!(chain.proposal(id), None);
-    assert_eq!(chain.balance(&chain.address(Account::User(0))), 1_000_000_000);
+    assert_eq!(
+        chain.balance(&chain.address(Account::User(0))),
+        1_000_000_000
+    );
     let key = [&[0], id.to_be_bytes().as_slice()].concat();
     assert_eq!(proven(&chain, "gov", &key, 39), Some(None));
 }
@@ -144,7 +193,15 @@ fn a_proposal_without_its_deposit_is_deleted() {
 #[test]
 fn a_later_deposit_opens_the_vote() {
     let mut chain = chain();
-    chain.submit_proposal(Account::User(0), vec![Devnet::cancel_message()], &Text::titled("Poor"), 1_000_000, false).unwrap();
+    chain
+        .submit_proposal(
+            Account::User(0),
+            vec![Devnet::cancel_message()],
+            &Text::titled("Poor"),
+            1_000_000,
+            false,
+        )
+        .unwrap();
     chain.produce_block().unwrap();
     let id = chain.last_proposal();
     chain.deposit(Account::User(1), id, 9_000_000).unwrap();
@@ -161,14 +218,23 @@ fn a03_a_later_plan_overwrites_and_the_first_stays_passed() {
     let first = pass(&mut chain, "v2", 1_000);
     let second = pass(&mut chain, "v3", 1_007);
     assert_eq!(plan_name(&chain).as_deref(), Some("v3"));
-    assert_eq!([proposal(&chain, first).status, proposal(&chain, second).status], [PASSED; 2]);
+    assert_eq!(
+        [
+            proposal(&chain, first).status,
+            proposal(&chain, second).status
+        ],
+        [PASSED; 2]
+    );
 }
 
 #[test]
 fn a03_a_cancelled_plan_is_gone_and_its_proposal_stays_passed() {
     let mut chain = chain();
     let first = pass(&mut chain, "v2", 1_000);
-    let cancel = chain.propose(vec![Devnet::cancel_message()], &Text::titled("Stop"), false).unwrap().unwrap();
+    let cancel = chain
+        .propose(vec![Devnet::cancel_message()], &Text::titled("Stop"), false)
+        .unwrap()
+        .unwrap();
     chain.carry(cancel, YES).unwrap();
     assert_eq!(chain.plan(), None);
     assert_eq!(proposal(&chain, first).status, PASSED);
@@ -180,8 +246,14 @@ fn a03_a_cancelled_plan_is_gone_and_its_proposal_stays_passed() {
 #[test]
 fn of_two_plans_in_one_proposal_the_second_counts() {
     let mut chain = chain();
-    let messages = vec![Devnet::upgrade_message("a", 1_000, "{}"), Devnet::upgrade_message("b", 1_001, "{}")];
-    let id = chain.propose(messages, &Text::titled("Two"), false).unwrap().unwrap();
+    let messages = vec![
+        Devnet::upgrade_message("a", 1_000, "{}"),
+        Devnet::upgrade_message("b", 1_001, "{}"),
+    ];
+    let id = chain
+        .propose(messages, &Text::titled("Two"), false)
+        .unwrap()
+        .unwrap();
     chain.carry(id, YES).unwrap();
     assert_eq!(proposal(&chain, id).messages.len(), 2);
     assert_eq!(plan_name(&chain).as_deref(), Some("b"));
@@ -191,7 +263,10 @@ fn of_two_plans_in_one_proposal_the_second_counts() {
 fn an_expedited_proposal_ends_earlier() {
     let mut chain = chain();
     let message = Devnet::upgrade_message("v2", 1_000, "{}");
-    let id = chain.propose(vec![message], &Text::titled("Fast"), true).unwrap().unwrap();
+    let id = chain
+        .propose(vec![message], &Text::titled("Fast"), true)
+        .unwrap()
+        .unwrap();
     chain.carry(id, YES).unwrap();
     let record = proposal(&chain, id);
     assert_eq!((record.status, record.expedited), (PASSED, true));
@@ -203,7 +278,10 @@ fn an_expedited_proposal_ends_earlier() {
 fn an_expedited_proposal_that_misses_its_bar_is_converted_and_its_votes_are_gone() {
     let mut chain = chain();
     let message = Devnet::upgrade_message("v2", 1_000, "{}");
-    let id = chain.propose(vec![message], &Text::titled("Fast"), true).unwrap().unwrap();
+    let id = chain
+        .propose(vec![message], &Text::titled("Fast"), true)
+        .unwrap()
+        .unwrap();
     // 140 of 235 in favour: above one half, below 0.667.
     for (index, option) in [YES, NO, YES, NO].into_iter().enumerate() {
         chain.vote(Account::Validator(index), id, option).unwrap();
@@ -230,7 +308,10 @@ fn a20_a_chain_can_weaken_its_own_bars_and_shows_it() {
         ..chain.gov_params()
     };
     let message = Devnet::gov_params_message(weak.clone());
-    let id = chain.propose(vec![message], &Text::titled("Weaken"), false).unwrap().unwrap();
+    let id = chain
+        .propose(vec![message], &Text::titled("Weaken"), false)
+        .unwrap()
+        .unwrap();
     chain.carry(id, YES).unwrap();
     assert_eq!(chain.gov_params(), weak);
     let id = propose(&mut chain, "weak", 1_000);
@@ -243,12 +324,24 @@ fn a20_a_chain_can_weaken_its_own_bars_and_shows_it() {
 fn params_that_make_no_sense_fail() {
     let mut chain = chain();
     for weak in [
-        GovParams { quorum: "2".into(), ..chain.gov_params() },
-        GovParams { threshold: "x".into(), ..chain.gov_params() },
-        GovParams { expedited_voting_period: chain.gov_params().voting_period, ..chain.gov_params() },
+        GovParams {
+            quorum: "2".into(),
+            ..chain.gov_params()
+        },
+        GovParams {
+            threshold: "x".into(),
+            ..chain.gov_params()
+        },
+        GovParams {
+            expedited_voting_period: chain.gov_params().voting_period,
+            ..chain.gov_params()
+        },
     ] {
         let message = Devnet::gov_params_message(weak);
-        let id = chain.propose(vec![message], &Text::titled("Nonsense"), false).unwrap().unwrap();
+        let id = chain
+            .propose(vec![message], &Text::titled("Nonsense"), false)
+            .unwrap()
+            .unwrap();
         chain.carry(id, YES).unwrap();
         assert_eq!(proposal(&chain, id).status, FAILED);
     }
@@ -261,7 +354,11 @@ fn a_delegator_votes_for_itself_and_its_validator_for_the_rest() {
     chain.delegate(Account::User(1), 0, 10 * UNIT).unwrap();
     let id = propose(&mut chain, "v2", 1_000);
     chain.vote(Account::User(0), id, NO).unwrap();
-    vote(&mut chain, id, &[Some(YES), Some(YES), Some(YES), Some(YES)]);
+    vote(
+        &mut chain,
+        id,
+        &[Some(YES), Some(YES), Some(YES), Some(YES)],
+    );
     assert_eq!(tally(&chain, id), ["245000000", "0", "300000000", "0"]);
     assert_eq!(proposal(&chain, id).status, REJECTED);
 }
@@ -278,25 +375,50 @@ fn a_second_vote_replaces_the_first() {
 #[test]
 fn a_text_proposal_passes_and_one_without_anything_fails_with_code_11() {
     let mut chain = chain();
-    let text = Text { metadata: "baton-admit:00".into(), ..Text::titled("Admit") };
+    let text = Text {
+        metadata: "baton-admit:00".into(),
+        ..Text::titled("Admit")
+    };
     let id = chain.propose(Vec::new(), &text, false).unwrap().unwrap();
     chain.carry(id, YES).unwrap();
     let record = proposal(&chain, id);
     assert_eq!((record.status, record.messages.len()), (PASSED, 0));
-    let hash = chain.submit_proposal(Account::Validator(0), Vec::new(), &Text::titled("Empty"), 1, false).unwrap();
+    let hash = chain
+        .submit_proposal(
+            Account::Validator(0),
+            Vec::new(),
+            &Text::titled("Empty"),
+            1,
+            false,
+        )
+        .unwrap();
     chain.produce_block().unwrap();
     let answer = chain.tx(&hash).unwrap();
     assert_eq!(answer.code, Some(11));
-    assert!(answer.log.contains("no messages proposed"), "{}", answer.log);
+    assert!(
+        answer.log.contains("no messages proposed"),
+        "{}",
+        answer.log
+    );
 }
 
 #[test]
 fn a02_a_message_that_gov_does_not_sign_makes_no_proposal() {
     let mut chain = chain();
-    let plan = Plan { name: "v2".into(), height: 1_000, ..Plan::default() };
+    let plan = Plan {
+        name: "v2".into(),
+        height: 1_000,
+        ..Plan::default()
+    };
     let authority = keys::account_text(&chain.address(Account::User(0)));
-    let message = pack(&MsgSoftwareUpgrade { authority, plan: Some(plan) });
-    assert_eq!(chain.propose(vec![message.clone()], &Text::titled("Own"), false), Ok(None));
+    let message = pack(&MsgSoftwareUpgrade {
+        authority,
+        plan: Some(plan),
+    });
+    assert_eq!(
+        chain.propose(vec![message.clone()], &Text::titled("Own"), false),
+        Ok(None)
+    );
     // Nor can anybody send it as a transaction of his own.
     assert!(chain.broadcast(Account::User(0), &[message], "").is_err());
 }

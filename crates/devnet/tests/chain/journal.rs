@@ -17,7 +17,9 @@ fn a_loaded_chain_is_the_same_and_goes_on_the_same() {
     assert!(chain.produce_block().is_err());
     chain.rollback(false).unwrap();
     chain.resume_with_handler("v2").unwrap();
-    chain.send_memo(Account::User(1), "after the upgrade").unwrap();
+    chain
+        .send_memo(Account::User(1), "after the upgrade")
+        .unwrap();
     chain.produce_until(64).unwrap();
     chain.rollback(true).unwrap();
     let mut chain = chain.fork_at(62).unwrap();
@@ -47,16 +49,25 @@ fn a_halted_chain_is_loaded_halted() {
 #[test]
 fn a_journal_that_is_truncated_or_absent_or_of_another_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(matches!(Devnet::load(folder.path()), Err(JournalError::Io { .. })));
+    assert!(matches!(
+        Devnet::load(folder.path()),
+        Err(JournalError::Io { .. })
+    ));
     let mut chain = chain();
     chain.produce_until(3).unwrap();
     chain.save(folder.path()).unwrap();
     let file = folder.path().join("devnet.json");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, &text[..text.len() - 2]).unwrap();
-    assert!(matches!(Devnet::load(folder.path()), Err(JournalError::Malformed { .. })));
+    assert!(matches!(
+        Devnet::load(folder.path()),
+        Err(JournalError::Malformed { .. })
+    ));
     fs::write(&file, text.replacen("\"version\":1", "\"version\":9", 1)).unwrap();
-    assert!(matches!(Devnet::load(folder.path()), Err(JournalError::Version { got: 9 })));
+    assert!(matches!(
+        Devnet::load(folder.path()),
+        Err(JournalError::Version { got: 9 })
+    ));
 }
 
 #[test]
@@ -68,5 +79,8 @@ fn a_journal_that_was_changed_is_noticed() {
     let file = folder.path().join("devnet.json");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replacen("\"seed\":1", "\"seed\":2", 1)).unwrap();
-    assert!(matches!(Devnet::load(folder.path()), Err(JournalError::Diverged { .. })));
+    assert!(matches!(
+        Devnet::load(folder.path()),
+        Err(JournalError::Diverged { .. })
+    ));
 }

@@ -3,10 +3,11 @@
 mod forks;
 mod gov;
 mod journal;
-mod light;
 mod lifecycle;
+mod light;
 mod proofs;
 mod recorded;
+#[expect(dead_code, reason = "the unit tests of the tree use the rest")]
 mod stock;
 mod support;
 mod txs;

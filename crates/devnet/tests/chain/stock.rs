@@ -39,7 +39,13 @@ pub fn iavl_shows(proof: &CommitmentProof, root: &[u8], key: &[u8], value: Optio
     shows(proof, &iavl_spec(), root, key, value)
 }
 
-fn shows(proof: &CommitmentProof, spec: &ProofSpec, root: &[u8], key: &[u8], value: Option<&[u8]>) -> bool {
+fn shows(
+    proof: &CommitmentProof,
+    spec: &ProofSpec,
+    root: &[u8],
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> bool {
     let root = root.to_vec();
     match value {
         Some(value) => ics23::verify_membership::<Sha2>(proof, spec, &root, key, value),
@@ -57,7 +63,14 @@ pub fn answer_shows(
 ) -> bool {
     let iavl = CommitmentProof::decode(iavl).expect("an ICS23 proof");
     let simple = CommitmentProof::decode(simple).expect("an ICS23 proof");
-    let Some(ics23::commitment_proof::Proof::Exist(top)) = &simple.proof else { return false };
-    shows(&simple, &tendermint_spec(), app_hash, store.as_bytes(), Some(&top.value))
-        && shows(&iavl, &iavl_spec(), &top.value, key, value)
+    let Some(ics23::commitment_proof::Proof::Exist(top)) = &simple.proof else {
+        return false;
+    };
+    shows(
+        &simple,
+        &tendermint_spec(),
+        app_hash,
+        store.as_bytes(),
+        Some(&top.value),
+    ) && shows(&iavl, &iavl_spec(), &top.value, key, value)
 }

@@ -5,7 +5,9 @@ use baton_devnet::{Config, Devnet, LightBlock, Text, YES};
 use tendermint::block::signed_header::SignedHeader;
 use tendermint::validator::Set;
 use tendermint_light_client_verifier::options::Options;
-use tendermint_light_client_verifier::types::{TrustThreshold, TrustedBlockState, UntrustedBlockState};
+use tendermint_light_client_verifier::types::{
+    TrustThreshold, TrustedBlockState, UntrustedBlockState,
+};
 use tendermint_light_client_verifier::{ProdVerifier, Verdict, Verifier};
 use tendermint_proto::Protobuf;
 
@@ -18,7 +20,11 @@ pub fn chain() -> Devnet {
 }
 
 pub fn chain_of(powers: &[u64]) -> Devnet {
-    Devnet::new(Config { powers: powers.to_vec(), ..Config::default() }).unwrap()
+    Devnet::new(Config {
+        powers: powers.to_vec(),
+        ..Config::default()
+    })
+    .unwrap()
 }
 
 /// A chain with a passed plan for `height`.
@@ -38,7 +44,10 @@ pub fn pass(chain: &mut Devnet, name: &str, height: u64) -> u64 {
 
 pub fn propose(chain: &mut Devnet, name: &str, height: u64) -> u64 {
     let message = Devnet::upgrade_message(name, height, "{}");
-    chain.propose(vec![message], &Text::titled("An upgrade"), false).unwrap().expect("a proposal")
+    chain
+        .propose(vec![message], &Text::titled("An upgrade"), false)
+        .unwrap()
+        .expect("a proposal")
 }
 
 pub fn proposal(chain: &Devnet, id: u64) -> Proposal {
@@ -53,10 +62,13 @@ pub struct Decoded {
 }
 
 pub fn decode(block: &LightBlock) -> Decoded {
-    let set = |bytes: &[u8]| <Set as Protobuf<tendermint_proto::types::ValidatorSet>>::decode(bytes).unwrap();
+    let set = |bytes: &[u8]| {
+        <Set as Protobuf<tendermint_proto::types::ValidatorSet>>::decode(bytes).unwrap()
+    };
     type Raw = tendermint_proto::types::SignedHeader;
     Decoded {
-        signed_header: <SignedHeader as Protobuf<Raw>>::decode(block.signed_header.as_slice()).unwrap(),
+        signed_header: <SignedHeader as Protobuf<Raw>>::decode(block.signed_header.as_slice())
+            .unwrap(),
         validators: set(&block.validators),
         next_validators: set(&block.next_validators),
     }
@@ -86,7 +98,12 @@ pub fn verdict(trusted: &Decoded, target: &Decoded) -> Verdict {
         validators: &target.validators,
         next_validators: Some(&target.next_validators),
     };
-    ProdVerifier::default().verify_update_header(untrusted, trusted, &options, target.signed_header.header.time)
+    ProdVerifier::default().verify_update_header(
+        untrusted,
+        trusted,
+        &options,
+        target.signed_header.header.time,
+    )
 }
 
 #[track_caller]
@@ -100,7 +117,14 @@ pub fn proven(chain: &Devnet, store: &str, key: &[u8], height: u64) -> Option<Op
     let answer = chain.query(store, key, height).unwrap();
     let header = chain.signed_header(height + 1).unwrap().header.unwrap();
     let proofs = (answer.iavl.as_slice(), answer.simple.as_slice());
-    crate::stock::answer_shows(proofs, &header.app_hash, store, key, answer.value.as_deref()).then_some(answer.value)
+    crate::stock::answer_shows(
+        proofs,
+        &header.app_hash,
+        store,
+        key,
+        answer.value.as_deref(),
+    )
+    .then_some(answer.value)
 }
 
 /// The key that marks a plan as done.

@@ -26,7 +26,12 @@ pub(super) fn none() -> TallyResult {
 
 /// Counts the votes on `proposal` with the power of now: an account's vote counts for what it has
 /// bonded, a validator's for what its delegators did not vote with themselves.
-pub(super) fn count(state: &Working, env: &BlockEnv<'_>, params: &GovParams, proposal: &Proposal) -> Count {
+pub(super) fn count(
+    state: &Working,
+    env: &BlockEnv<'_>,
+    params: &GovParams,
+    proposal: &Proposal,
+) -> Count {
     let votes = votes(state, proposal.id);
     let bonded: BTreeMap<Address, u128> = staking::bonded(state).into_iter().collect();
     let mut spoken_for: BTreeMap<Address, u128> = BTreeMap::new();
@@ -47,11 +52,20 @@ pub(super) fn count(state: &Working, env: &BlockEnv<'_>, params: &GovParams, pro
     }
     let total = staking::total_bonded(state, &env.config.denom);
     let (passes, burns) = judge(&sums, total, params, proposal.expedited);
-    Count { passes, burns, result: result(&sums) }
+    Count {
+        passes,
+        burns,
+        result: result(&sums),
+    }
 }
 
 /// Whether the sums pass the chain's own bars, and whether the deposits are burned.
-fn judge(sums: &BTreeMap<i32, u128>, bonded: u128, params: &GovParams, expedited: bool) -> (bool, bool) {
+fn judge(
+    sums: &BTreeMap<i32, u128>,
+    bonded: u128,
+    params: &GovParams,
+    expedited: bool,
+) -> (bool, bool) {
     let of = |option: i32| sums.get(&option).copied().unwrap_or(0);
     let share = |text: &str| decimal::parse(text).unwrap_or(decimal::ONE);
     let voted: u128 = sums.values().sum();
@@ -67,8 +81,15 @@ fn judge(sums: &BTreeMap<i32, u128>, bonded: u128, params: &GovParams, expedited
     if decimal::ratio(of(NO_WITH_VETO), voted) > share(&params.veto_threshold) {
         return (false, params.burn_vote_veto);
     }
-    let bar = if expedited { &params.expedited_threshold } else { &params.threshold };
-    (decimal::ratio(of(YES), voted - of(ABSTAIN)) > share(bar), false)
+    let bar = if expedited {
+        &params.expedited_threshold
+    } else {
+        &params.threshold
+    };
+    (
+        decimal::ratio(of(YES), voted - of(ABSTAIN)) > share(bar),
+        false,
+    )
 }
 
 fn votes(state: &Working, id: u64) -> BTreeMap<Address, i32> {
