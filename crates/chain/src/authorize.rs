@@ -751,3 +751,6 @@ fn done(head: &TrustedHeader, plan: &PlanRef, x: u64, proof: Option<&StateProof>
     expect_key("done key", proof, UPGRADE_STORE, &done_key(x, &plan.name))?;
     Ok(verify_state(head, proof)?.value().is_some())
 }
+
+#[cfg(test)]
+mod tests;

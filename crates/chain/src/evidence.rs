@@ -212,3 +212,40 @@ fn read<'b, T: Decode<'b, ()>>(bytes: &'b [u8], what: &'static str) -> Result<T,
     let value = d.decode().map_err(|_| EvidenceError::Malformed { what })?;
     if d.position() == bytes.len() { Ok(value) } else { Err(EvidenceError::Malformed { what }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn proof() -> StateProof {
+        StateProof { store: "upgrade".into(), key: vec![0], value: None, iavl: vec![1], simple: vec![2] }
+    }
+
+    fn sample() -> StandingEvidence {
+        StandingEvidence { version: VERSION, to_head: Path::default(), plan: proof(), done: Some(proof()) }
+    }
+
+    #[test]
+    fn h04_evidence_round_trips_and_a_later_releases_fields_are_skipped() {
+        let mut bytes = sample().to_cbor();
+        assert_eq!(StandingEvidence::from_cbor(&bytes).unwrap(), sample());
+        assert_eq!(bytes[0], 0xa4);
+        bytes[0] = 0xa5; // one entry more, under key 23
+        bytes.extend_from_slice(&[0x17, 0x82, 0x01, 0x02]);
+        assert_eq!(StandingEvidence::from_cbor(&bytes).unwrap(), sample());
+    }
+
+    #[test]
+    fn a21_truncated_prolonged_or_other_versions_are_refused() {
+        let bytes = sample().to_cbor();
+        for cut in 0..bytes.len() {
+            assert!(StandingEvidence::from_cbor(&bytes[..cut]).is_err(), "{cut}");
+        }
+        let long = [&bytes[..], &[0]].concat();
+        assert!(matches!(StandingEvidence::from_cbor(&long), Err(EvidenceError::Malformed { .. })));
+        let later = StandingEvidence { version: 2, ..sample() }.to_cbor();
+        assert_eq!(StandingEvidence::from_cbor(&later), Err(EvidenceError::Version { got: 2 }));
+        assert!(RecordEvidence::from_cbor(&bytes).is_err());
+    }
+}

@@ -40,7 +40,11 @@ pub mod proofs;
 pub mod publication;
 pub mod record;
 #[cfg(feature = "json")]
+pub mod recorded;
+#[cfg(feature = "json")]
 pub mod rpc;
+#[cfg(test)]
+mod testkit;
 pub mod vote;
 
 pub use decimal::Decimal;

@@ -364,6 +364,11 @@ impl Decided {
         })
     }
 
+    #[cfg(feature = "json")]
+    pub(crate) fn proposal_id(&self) -> u64 {
+        self.proposal.id
+    }
+
     pub(crate) fn plan_height(&self) -> u64 {
         self.plan_height
     }
@@ -547,4 +552,53 @@ fn only_upgrade(id: u64, messages: &[Any]) -> Result<Plan, VoteError> {
 fn describe(plan: &Plan) -> String {
     let info: String = plan.info.chars().take(160).collect();
     alloc::format!("{:?} at height {} with info {info:?}", plan.name, plan.height)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn d(s: &str) -> Decimal {
+        s.parse().unwrap()
+    }
+
+    /// LegacyDec.Quo written out: to 36 digits, then half to even at 18.
+    fn quo(part: u128, whole: u128) -> u128 {
+        let (q, r) = (part * 1_000_000_000_000_000_000 / whole, part * 1_000_000_000_000_000_000 % whole);
+        match (2 * r).cmp(&whole) {
+            Ordering::Less => q,
+            Ordering::Greater => q + 1,
+            Ordering::Equal => q + (q & 1),
+        }
+    }
+
+    #[test]
+    fn a_third_is_the_bar_of_a_third_as_the_sdk_sees_it() {
+        assert_eq!(compare(1, 3, d("0.333333333333333333")), Ordering::Equal);
+        assert_eq!(compare(2, 3, d("0.666666666666666667")), Ordering::Equal);
+        assert_eq!(compare(2, 3, d("0.666666666666666666")), Ordering::Greater);
+        assert_eq!(compare(1, 2, d("0.5")), Ordering::Equal);
+        assert_eq!(compare(0, 1, Decimal::ZERO), Ordering::Equal);
+        assert_eq!(compare(MAX_COUNT * 4, MAX_COUNT * 4, Decimal::ONE), Ordering::Equal);
+        assert_eq!(compare(MAX_COUNT / 2 + 1_000_000_000_000_000_000, MAX_COUNT, d("0.5")), Ordering::Greater);
+    }
+
+    #[test]
+    fn ties_go_to_the_even_digit() {
+        let whole = 2_000_000_000_000_000_000; // one unit of it is half of the last digit
+        for part in 1..8u128 {
+            for bar in 0..5u128 {
+                assert_eq!(compare(part, whole, Decimal::from_atomics(bar)), quo(part, whole).cmp(&bar), "{part} {bar}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn comparison_is_the_sdks(part in 0u128..1_000_000_000_000, whole in 1u128..1_000_000_000_000, near in -2i64..=2) {
+            let bar = quo(part, whole).saturating_add_signed(near.into());
+            prop_assert_eq!(compare(part, whole, Decimal::from_atomics(bar)), quo(part, whole).cmp(&bar));
+        }
+    }
 }
