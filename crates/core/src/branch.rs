@@ -69,7 +69,12 @@ impl Branch {
 
     /// Id of the branch: SHA-256(context string, Ed25519 public key).
     pub fn id(&self) -> Digest32 {
-        hash("baton log branch v1", &[&self.note_key("").public_key()])
+        hash("baton log branch v1", &[&self.public_key()])
+    }
+
+    /// The Ed25519 public key, 32 bytes.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.note_key("").public_key()
     }
 
     /// The head.

@@ -196,6 +196,11 @@ impl<P: Platform> Keeper<P> {
         self.client.as_ref().map(LightClient::head)
     }
 
+    /// Heights of the headers from which any past one can be shown.
+    pub fn anchors(&self) -> Vec<u64> {
+        self.client.as_ref().map(|c| c.anchors().iter().map(TrustedHeader::height).collect()).unwrap_or_default()
+    }
+
     /// A canary is held.
     pub fn rehearsed(&self) -> bool {
         self.canary.is_some()
@@ -259,9 +264,10 @@ impl<P: Platform> Keeper<P> {
         self.custody.serving().map(|h| h.keyring.newest_epoch())
     }
 
-    /// The key of an app under the canary of a rehearsal, as target or as source.
-    pub fn canary_key(&self, label: &str) -> Option<AppKey> {
-        let ring = self.canary.as_ref().map(|c| &c.keyring).or(self.canary_to_give.as_ref())?;
+    /// The key of an app under the canary of a rehearsal: the one that was received, or the one to give.
+    pub fn canary_key(&self, as_source: bool, label: &str) -> Option<AppKey> {
+        let received = self.canary.as_ref().map(|c| &c.keyring);
+        let ring = if as_source { self.canary_to_give.as_ref() } else { received }?;
         ring.app_key(&self.policy.chain.chain_id, ring.newest_epoch(), label)
     }
 
@@ -304,7 +310,8 @@ impl<P: Platform> Keeper<P> {
         step.changed(Slot::Custody);
     }
 
-    fn own_platform(&self) -> PlatformId {
+    /// This machine, as the record that gave the keyring names it.
+    pub fn own_platform(&self) -> PlatformId {
         self.custody.origin().map_or(PlatformId::UNKNOWN, |o| o.platform)
     }
 

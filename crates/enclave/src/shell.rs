@@ -169,7 +169,7 @@ impl<P: Platform> Enclave<P> {
             }
             Request::Put { under, name, value } => return self.put(*under, name, value).map(Some),
             Request::Locate { under, name, epoch } => {
-                let key = self.app_key(*under, *epoch)?;
+                let key = self.app_key(*under, *epoch, false)?;
                 return Ok(Some(Reply::Record { index: vault::index(&key, name), record: Vec::new() }));
             }
             Request::Get { under, name, record } => return self.get(*under, name, record).map(Some),
@@ -231,13 +231,13 @@ impl<P: Platform> Enclave<P> {
         done(waiting.reply)
     }
 
-    fn app_key(&self, under: Under, epoch: u64) -> Result<AppKey, Refusal> {
+    fn app_key(&self, under: Under, epoch: u64, writes: bool) -> Result<AppKey, Refusal> {
         if !self.app {
             return Err(no_app("the app is switched off in a custody-only start; start again without it"));
         }
         let key = match under {
             Under::Seed => self.keeper.app_key(epoch, vault::LABEL),
-            Under::Canary => self.keeper.canary_key(vault::LABEL),
+            Under::Canary => self.keeper.canary_key(writes, vault::LABEL),
         };
         key.ok_or_else(|| no_app("this copy derives no app key: it holds none of that epoch, or has not verified the proof at X of its plan; activate it first"))
     }
@@ -247,7 +247,7 @@ impl<P: Platform> Enclave<P> {
             Under::Seed => self.keeper.newest_epoch().unwrap_or(0),
             Under::Canary => 0,
         };
-        let key = self.app_key(under, epoch)?;
+        let key = self.app_key(under, epoch, true)?;
         let mut nonce = [0; 12];
         self.keeper.platform_mut().random(&mut nonce);
         let record = vault::seal(&key, epoch, nonce, name, value).map_err(|e| vault_refusal(&e))?;
@@ -257,7 +257,7 @@ impl<P: Platform> Enclave<P> {
     fn get(&self, under: Under, name: &str, record: &[u8]) -> Result<Reply, Refusal> {
         let record: vault::Record =
             minicbor::decode(record).map_err(|_| vault_refusal(&vault::VaultError::Malformed))?;
-        let key = self.app_key(under, record.epoch)?;
+        let key = self.app_key(under, record.epoch, false)?;
         vault::open(&key, name, &record).map(Reply::Value).map_err(|e| vault_refusal(&e))
     }
 
@@ -267,6 +267,7 @@ impl<P: Platform> Enclave<P> {
             first,
             entries: entries.iter().map(|e| e.to_bytes().into()).collect(),
             checkpoint: self.keeper.branch().checkpoint(&self.keeper.policy().chain.chain_id),
+            public_key: self.keeper.branch().public_key(),
         }
     }
 
@@ -299,6 +300,8 @@ impl<P: Platform> Enclave<P> {
             clean_shadow_upgrades: k.clean_shadow_upgrades(),
             log_size: k.branch().head().size,
             at_x: k.own_run().map(|r| r.facts.x),
+            anchors: k.anchors(),
+            platform: k.own_platform(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use baton_attest::identity::{Digest32, Identity};
+use baton_attest::identity::{Digest32, Identity, PlatformId};
 use baton_chain::record::Kind;
 use baton_core::context::Alarm;
 use baton_core::custody::State;
@@ -20,7 +20,7 @@ pub enum Under {
     /// The keyring: real state.
     #[n(0)]
     Seed,
-    /// The canary of a rehearsal: synthetic state.
+    /// The canary of a rehearsal: synthetic state. A source writes under the one that it gives, a target reads under the one that it got.
     #[n(1)]
     Canary,
 }
@@ -348,6 +348,9 @@ pub enum Reply {
         /// C2SP checkpoint, a signed note.
         #[n(2)]
         checkpoint: String,
+        /// Ed25519 public key of this enclave's branch, 32 bytes.
+        #[cbor(n(3), with = "minicbor::bytes")]
+        public_key: [u8; 32],
     },
 }
 
@@ -400,6 +403,12 @@ pub struct Status {
     /// X, where the proof at X was verified.
     #[n(14)]
     pub at_x: Option<u64>,
+    /// Heights from which any past header can be shown: the checkpoint and one for each half trusting period.
+    #[n(15)]
+    pub anchors: Vec<u64>,
+    /// This machine, as the record that gave the keyring names it; zeros where no quote ever showed it.
+    #[n(16)]
+    pub platform: PlatformId,
 }
 
 /// One transfer in [`Status`].

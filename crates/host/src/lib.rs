@@ -1,1 +1,13 @@
-//! baton-host
+//! The untrusted side: it runs enclaves, keeps their sealed files, gathers evidence and carries messages.
+//!
+//! Nothing here is believed by an enclave. A bug in this crate may stall a handover; it cannot leak a
+//! seed, and it must not lose one: [`store`] is where that is decided. It may use everything below it.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod chain;
+pub mod gather;
+pub mod relay;
+pub mod seat;
+pub mod store;
+pub mod trail;

@@ -1,0 +1,85 @@
+//! Where light blocks and proofs come from, behind one trait.
+
+use baton_chain::evidence::{Hash32, TxProof};
+use baton_chain::light::LightBlock;
+use baton_chain::proofs::StateProof;
+use baton_devnet::{Account, Devnet};
+
+/// Why a source gave no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the chain source {source_name} has no {what}: {reason}")]
+pub struct SourceError {
+    /// Which source.
+    pub source_name: String,
+    /// What was asked.
+    pub what: String,
+    /// What it said.
+    pub reason: String,
+}
+
+/// A transaction in its block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Included {
+    /// The block's height.
+    pub height: u64,
+    /// The transaction's bytes.
+    pub tx: Vec<u8>,
+    /// Its Merkle proof.
+    pub proof: TxProof,
+}
+
+/// A node of the chain, as its RPC would answer.
+pub trait ChainSource {
+    /// The last decided height.
+    fn latest(&self) -> Result<u64, SourceError>;
+
+    /// Header, commit and both validator sets.
+    fn light_block(&self, height: u64) -> Result<LightBlock, SourceError>;
+
+    /// What stands at `key`, proven by the app hash of header `header_height` (the state one block below).
+    fn state(&self, store: &str, key: &[u8], header_height: u64) -> Result<StateProof, SourceError>;
+
+    /// Sends a transaction with a memo from any account and returns its hash, 32 bytes.
+    fn send_memo(&mut self, memo: &str) -> Result<[u8; 32], SourceError>;
+
+    /// Where a transaction is, once it is in a block.
+    fn included(&self, hash: &[u8; 32]) -> Result<Option<Included>, SourceError>;
+}
+
+fn failed(what: impl Into<String>, reason: impl ToString) -> SourceError {
+    SourceError { source_name: "devnet".into(), what: what.into(), reason: reason.to_string() }
+}
+
+impl ChainSource for Devnet {
+    fn latest(&self) -> Result<u64, SourceError> {
+        Ok(self.height())
+    }
+
+    fn light_block(&self, height: u64) -> Result<LightBlock, SourceError> {
+        let b = Devnet::light_block(self, height).map_err(|e| failed(format!("light block {height}"), e))?;
+        Ok(LightBlock {
+            signed_header: b.signed_header,
+            validators: b.validators,
+            next_validators: Some(b.next_validators),
+        })
+    }
+
+    fn state(&self, store: &str, key: &[u8], header_height: u64) -> Result<StateProof, SourceError> {
+        let what = || format!("state of {store} under header {header_height}");
+        let below = header_height.checked_sub(1).ok_or_else(|| failed(what(), "no state below height 1"))?;
+        let a = self.query(store, key, below).map_err(|e| failed(what(), e))?;
+        Ok(StateProof { store: store.into(), key: key.to_vec(), value: a.value, iavl: a.iavl, simple: a.simple })
+    }
+
+    fn send_memo(&mut self, memo: &str) -> Result<[u8; 32], SourceError> {
+        Devnet::send_memo(self, Account::User(0), memo).map_err(|e| failed("place in the mempool", e))
+    }
+
+    fn included(&self, hash: &[u8; 32]) -> Result<Option<Included>, SourceError> {
+        Ok(self.tx(hash).map(|t| Included {
+            height: t.height,
+            tx: t.tx,
+            proof: TxProof { total: t.total, index: t.index, aunts: t.aunts.into_iter().map(Hash32).collect() },
+        }))
+    }
+}

@@ -1,0 +1,209 @@
+//! Evidence: which light blocks and proofs an enclave needs, fetched and put together.
+//!
+//! A path must be one that the enclave can walk, so steps are tried here with the same code that the
+//! enclave runs, and a step with too little trust is halved.
+
+use baton_chain::evidence::{
+    AtXEvidence, HeaderEvidence, PublicationEvidence, RecordEvidence, StandingEvidence, UpgradeEvidence, VERSION,
+    VoteEndEvidence,
+};
+use baton_chain::gov::{self, done_key, proposal_key};
+use baton_chain::light::{LightBlock, LightError, Path, StepParams, TrustedHeader, verify_step};
+use baton_chain::policy::ChainPolicy;
+use baton_chain::proofs::StateProof;
+use prost::Message;
+use tendermint_proto::types::SignedHeader;
+
+use crate::chain::{ChainSource, Included, SourceError};
+
+/// Why no evidence could be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherError {
+    /// The chain source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The chain itself cannot be followed.
+    #[error(transparent)]
+    Light(#[from] LightError),
+    /// Nothing is planned.
+    #[error("no plan is pending at header {0}")]
+    NoPlan(u64),
+    /// No such proposal.
+    #[error("there is no proposal {0}, or it cannot be read")]
+    NoProposal(u64),
+    /// The vote's end cannot be found.
+    #[error("no header at or after the end of the vote of proposal {0} yet; wait for one more block")]
+    VoteNotOver(u64),
+    /// Nothing to start from.
+    #[error("the enclave trusts no header at or below {0}")]
+    NoStart(u64),
+}
+
+/// Gathers from one source, for enclaves of one policy.
+pub struct Gather<'a> {
+    source: &'a dyn ChainSource,
+    params: StepParams,
+}
+
+impl<'a> Gather<'a> {
+    /// For a policy.
+    pub fn new(source: &'a dyn ChainSource, policy: &ChainPolicy) -> Self {
+        Gather { source, params: StepParams::from_policy(policy) }
+    }
+
+    /// Light steps from a trusted height up to another.
+    pub fn path(&self, from: u64, to: u64) -> Result<Path, GatherError> {
+        let mut path = Path { from_next_validators: None, blocks: Vec::new() };
+        if to <= from {
+            return Ok(path);
+        }
+        let start = self.source.light_block(from)?;
+        path.from_next_validators = start.next_validators.clone();
+        let checkpoint = start.untrusted_checkpoint()?;
+        // The start is whatever the source says; the enclave knows better, and refuses if it differs.
+        let chain_id = peek(&start, from)?.0;
+        let mut trusted = TrustedHeader::from_checkpoint(&chain_id, &checkpoint, &start)?;
+        let mut next = path.from_next_validators.clone();
+        while trusted.height() < to {
+            let mut goal = to;
+            loop {
+                let block = self.source.light_block(goal)?;
+                match verify_step(&trusted, next.as_deref(), &block, &self.params) {
+                    Ok(header) => {
+                        next = block.next_validators.clone();
+                        trusted = header;
+                        path.blocks.push(block);
+                        break;
+                    }
+                    Err(e) if goal == trusted.height() + 1 => return Err(e.into()),
+                    Err(_) => goal = trusted.height() + (goal - trusted.height()) / 2,
+                }
+            }
+        }
+        Ok(path)
+    }
+
+    fn header(&self, trusted: &[u64], height: u64) -> Result<HeaderEvidence, GatherError> {
+        let from = trusted.iter().copied().filter(|t| *t <= height).max().ok_or(GatherError::NoStart(height))?;
+        let mut path = self.path(from, height)?;
+        if path.blocks.is_empty() {
+            // The very header that is trusted already: shown by itself.
+            path.blocks.push(self.source.light_block(height)?);
+        }
+        Ok(HeaderEvidence { path, links: Vec::new() })
+    }
+
+    /// The pending plan under a header.
+    pub fn plan(&self, header: u64) -> Result<StateProof, GatherError> {
+        Ok(self.source.state(gov::UPGRADE_STORE, gov::PLAN_KEY, header)?)
+    }
+
+    fn proposal(&self, id: u64, header: u64) -> Result<StateProof, GatherError> {
+        Ok(self.source.state(gov::GOV_STORE, &proposal_key(id), header)?)
+    }
+
+    /// The two linked headers around the end of a proposal's vote.
+    fn vote_end(&self, trusted: &[u64], id: u64, proposal: &StateProof, upto: u64) -> Result<VoteEndEvidence, GatherError> {
+        let end = proposal
+            .value
+            .as_deref()
+            .and_then(voting_end)
+            .ok_or(GatherError::NoProposal(id))?;
+        // The first header at or after the end: times rise with heights, so halve.
+        let (mut low, mut high) = (1, upto);
+        while low < high {
+            let mid = low + (high - low) / 2;
+            if peek(&self.source.light_block(mid)?, mid)?.1 >= end { high = mid } else { low = mid + 1 }
+        }
+        let at = self.source.light_block(low)?;
+        if peek(&at, low)?.1 < end {
+            return Err(GatherError::VoteNotOver(id));
+        }
+        Ok(VoteEndEvidence {
+            at: self.header(trusted, low)?,
+            validators: at.validators.clone(),
+            before: self.source.light_block(low - 1)?,
+        })
+    }
+
+    /// Inclusion of a record, its header shown from a trusted one.
+    pub fn publication(&self, trusted: &[u64], tx: &Included) -> Result<PublicationEvidence, GatherError> {
+        Ok(PublicationEvidence { header: self.header(trusted, tx.height)?, tx: tx.tx.clone(), proof: tx.proof.clone() })
+    }
+
+    /// For the route *ahead*: from the enclave's heights to `head`. Headers below the head are shown after
+    /// the head has moved, so `head` itself counts as trusted for them.
+    pub fn ahead(&self, trusted: &[u64], proposal: u64, tx: &Included, head: u64) -> Result<UpgradeEvidence, GatherError> {
+        let from = trusted.iter().copied().max().ok_or(GatherError::NoStart(head))?;
+        let proof = self.proposal(proposal, head)?;
+        let anchors = anchors_after(trusted, head);
+        Ok(UpgradeEvidence {
+            version: VERSION,
+            to_head: self.path(from, head)?,
+            plan: self.plan(head)?,
+            vote_end: self.vote_end(&anchors, proposal, &proof, head)?,
+            proposal: proof,
+            publication: self.publication(&anchors, tx)?,
+        })
+    }
+
+    /// For the route *at X* and for activation, under header `x`.
+    pub fn at_x(&self, trusted: &[u64], proposal: u64, x: u64) -> Result<AtXEvidence, GatherError> {
+        let proof = self.proposal(proposal, x)?;
+        Ok(AtXEvidence {
+            version: VERSION,
+            x: self.header(trusted, x)?,
+            plan: self.plan(x)?,
+            vote_end: self.vote_end(trusted, proposal, &proof, x)?,
+            proposal: proof,
+            publication: None,
+        })
+    }
+
+    /// For `join`.
+    pub fn record(&self, trusted: &[u64], tx: &Included, head: u64) -> Result<RecordEvidence, GatherError> {
+        let from = trusted.iter().copied().max().ok_or(GatherError::NoStart(head))?;
+        let anchors = anchors_after(trusted, head);
+        Ok(RecordEvidence {
+            version: VERSION,
+            to_head: self.path(from, head)?,
+            publication: self.publication(&anchors, tx)?,
+        })
+    }
+
+    /// What became of a plan, at `head`; `x` is where it ran or would have run.
+    pub fn standing(&self, trusted: &[u64], name: &str, x: u64, head: u64) -> Result<StandingEvidence, GatherError> {
+        let from = trusted.iter().copied().max().ok_or(GatherError::NoStart(head))?;
+        let done = match head > x {
+            true => Some(self.source.state(gov::UPGRADE_STORE, &done_key(x, name), head)?),
+            false => None,
+        };
+        Ok(StandingEvidence { version: VERSION, to_head: self.path(from, head)?, plan: self.plan(head)?, done })
+    }
+}
+
+/// Chain id and time (seconds, nanoseconds) of a header that nobody has verified.
+fn peek(block: &LightBlock, height: u64) -> Result<(String, (i64, i32)), GatherError> {
+    let bad = |reason: &str| SourceError {
+        source_name: "the chain source".into(),
+        what: format!("readable header {height}"),
+        reason: reason.into(),
+    };
+    let header = SignedHeader::decode(block.signed_header.as_slice()).map_err(|e| bad(&e.to_string()))?;
+    let header = header.header.ok_or_else(|| bad("no header in it"))?;
+    let time = header.time.ok_or_else(|| bad("no time in it"))?;
+    Ok((header.chain_id, (time.seconds, time.nanos)))
+}
+
+fn voting_end(proposal: &[u8]) -> Option<(i64, i32)> {
+    let end = gov::Proposal::decode(proposal).ok()?.voting_end_time?;
+    Some((end.seconds, end.nanos))
+}
+
+/// The heights that an enclave certainly trusts once its head has moved: its anchors stay, the old head may not.
+fn anchors_after(trusted: &[u64], head: u64) -> Vec<u64> {
+    let old_head = trusted.iter().copied().max().unwrap_or(0);
+    let mut out: Vec<u64> = trusted.iter().copied().filter(|t| *t != old_head).collect();
+    out.push(head.max(old_head));
+    out
+}

@@ -1,0 +1,208 @@
+//! Carrying a handover between two seats: the order of messages, and nothing that anyone must believe.
+//!
+//! Every function may be run again after a failure at any point: a new hello, a new request, and where
+//! the route asks for one a new record.
+
+use baton_attest::identity::{Digest32, PlatformId};
+use baton_attest::report::TargetInfo;
+use baton_chain::record::{Kind, Record};
+use baton_core::messages::{Attestation, Challenge, Hello, Message};
+use baton_enclave::wire::{AttestedReceipt, OfferEvidence, Reply, Request};
+
+use crate::seat::{Seat, SeatError, unexpected};
+
+/// How the two ends attest to each other.
+#[derive(Clone, Copy, Debug)]
+pub enum Channel<'a> {
+    /// By reports, on one machine.
+    Local,
+    /// By quotes, between machines, with collateral JSON to check them.
+    Quoted {
+        /// The collateral.
+        collateral: &'a [u8],
+    },
+}
+
+/// A request that a target has made.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The kind.
+    pub kind: Kind,
+    /// CBOR of the request.
+    pub request: Vec<u8>,
+    /// Its digest.
+    pub digest: Digest32,
+    /// Who made it.
+    pub attestation: Attestation,
+    /// The epoch that it names.
+    pub epoch: u64,
+    /// Digest of the target's identity.
+    pub target: Digest32,
+    /// The target's machine, for the record.
+    pub platform: PlatformId,
+}
+
+impl Asked {
+    /// The record that announces this transfer.
+    pub fn record(&self, proposal_id: u64) -> Record {
+        Record {
+            kind: self.kind,
+            epoch: self.epoch,
+            proposal_id,
+            platform: self.platform,
+            target: self.target,
+            request: self.digest,
+        }
+    }
+}
+
+/// An offer that a source has made.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// CBOR of the offer.
+    pub offer: Vec<u8>,
+    /// The transfer.
+    pub transcript: Digest32,
+    /// Who gives, where the target's policy asks.
+    pub giver: Option<Attestation>,
+}
+
+/// The message in a reply, and the report beside it.
+fn message(reply: Reply) -> Result<(Vec<u8>, Option<Vec<u8>>, Digest32), SeatError> {
+    match reply {
+        Reply::Message { message, report, digest } => Ok((message, report, digest)),
+        other => Err(unexpected("a message", &other)),
+    }
+}
+
+fn read<M: Message>(bytes: &[u8]) -> Result<M, SeatError> {
+    M::from_cbor(bytes).map_err(|e| SeatError::Unexpected { expected: M::NAME, got: e.to_string() })
+}
+
+/// TARGETINFO for a report of `from` that the enclave `reader` shall check.
+fn report_target(from: &Seat, reader: &baton_attest::identity::Identity, channel: Channel<'_>) -> Vec<u8> {
+    match channel {
+        Channel::Local => TargetInfo::for_identity(reader).to_bytes().to_vec(),
+        Channel::Quoted { .. } => from.machine().qe_target(),
+    }
+}
+
+/// Turns a report of `from` into an attestation.
+pub fn attest(from: &Seat, report: Option<Vec<u8>>, channel: Channel<'_>) -> Result<Attestation, SeatError> {
+    let report = report.ok_or(SeatError::Unexpected { expected: "a report", got: "none".into() })?;
+    Ok(match channel {
+        Channel::Local => Attestation::Local { report },
+        Channel::Quoted { collateral } => Attestation::Quoted {
+            quote: from.machine().quote(&report).map_err(|e| SeatError::Quote(e.to_string()))?,
+            collateral: collateral.to_vec(),
+        },
+    })
+}
+
+/// Hello of the source, request of the target.
+pub fn ask(source: &mut Seat, target: &mut Seat, kind: Kind, channel: Channel<'_>) -> Result<Asked, SeatError> {
+    let (hello, _, _) = message(source.call(&Request::Hello)?)?;
+    let opening: Hello = read(&hello)?;
+    let report_target = report_target(target, &opening.source, channel);
+    let (request, report, digest) = message(target.call(&Request::Ask { hello, kind, report_target })?)?;
+    let platform = match channel {
+        Channel::Local => source.status()?.platform,
+        Channel::Quoted { .. } => target.machine().platform().id(),
+    };
+    Ok(Asked {
+        kind,
+        request,
+        digest,
+        attestation: attest(target, report, channel)?,
+        epoch: opening.epoch,
+        target: target.status()?.identity.digest(),
+        platform,
+    })
+}
+
+/// The source verifies everything and offers. With `giver` it attests itself in the offer, by a quote.
+pub fn offer(
+    source: &mut Seat,
+    asked: &Asked,
+    evidence: OfferEvidence,
+    giver: Option<Channel<'_>>,
+) -> Result<Offered, SeatError> {
+    let target = match giver {
+        Some(Channel::Quoted { .. }) => Some(source.machine().qe_target()),
+        Some(Channel::Local) | None => None,
+    };
+    let (offer, report, transcript) = message(source.call(&Request::Offer {
+        request: asked.request.clone(),
+        attestation: asked.attestation.clone(),
+        evidence,
+        report_target: target,
+    })?)?;
+    let giver = match (giver, report) {
+        (Some(channel), Some(report)) => Some(attest(source, Some(report), channel)?),
+        _ => None,
+    };
+    Ok(Offered { offer, transcript, giver })
+}
+
+/// The target takes the offer and stores it.
+pub fn accept(target: &mut Seat, offered: &Offered) -> Result<(), SeatError> {
+    target.call(&Request::Accept { offer: offered.offer.clone(), giver: offered.giver.clone() }).map(|_| ())
+}
+
+/// Challenge, restart of the target, receipt, confirmation.
+pub fn confirm(
+    source: &mut Seat,
+    target: &mut Seat,
+    transcript: Digest32,
+    channel: Channel<'_>,
+) -> Result<(), SeatError> {
+    let (challenge, _, _) = message(source.call(&Request::Challenge { transcript })?)?;
+    let opening: Challenge = read(&challenge)?;
+    target.start()?;
+    let report_target = report_target(target, &opening.source, channel);
+    let (receipt, report, _) = message(target.call(&Request::Prove { challenge, report_target })?)?;
+    let attestation = attest(target, report, channel)?;
+    source.call(&Request::Confirm { receipt, attestation }).map(|_| ())
+}
+
+/// A whole transfer with evidence in hand.
+pub fn hand_over(
+    source: &mut Seat,
+    target: &mut Seat,
+    asked: &Asked,
+    evidence: OfferEvidence,
+    channel: Channel<'_>,
+) -> Result<Digest32, SeatError> {
+    let offered = offer(source, asked, evidence, Some(channel))?;
+    accept(target, &offered)?;
+    confirm(source, target, offered.transcript, channel)?;
+    Ok(offered.transcript)
+}
+
+/// A rehearsal: the same code with a canary, and synthetic app state read back under canary keys.
+pub fn rehearse(source: &mut Seat, target: &mut Seat, channel: Channel<'_>) -> Result<(), SeatError> {
+    use baton_enclave::wire::Under::Canary;
+    let asked = ask(source, target, Kind::Rehearsal, channel)?;
+    hand_over(source, target, &asked, OfferEvidence::None, channel)?;
+    let (name, value) = ("rehearsal", b"synthetic state".to_vec());
+    let put = Request::Put { under: Canary, name: name.into(), value: value.clone() };
+    let record = match source.call(&put)? {
+        Reply::Record { record, .. } => record,
+        other => return Err(unexpected("a record", &other)),
+    };
+    match target.call(&Request::Get { under: Canary, name: name.into(), record })? {
+        Reply::Value(got) if got == value => Ok(()),
+        other => Err(unexpected("the synthetic state that was written", &other)),
+    }
+}
+
+/// A barrier receipt of a target, for a source (by report) or for every source (by quote).
+pub fn barrier_receipt(
+    target: &mut Seat,
+    reader: &baton_attest::identity::Identity,
+    channel: Channel<'_>,
+) -> Result<AttestedReceipt, SeatError> {
+    let report_target = report_target(target, reader, channel);
+    let (receipt, report, _) = message(target.call(&Request::BarrierReceipt { report_target })?)?;
+    Ok(AttestedReceipt { receipt, attestation: attest(target, report, channel)? })
+}

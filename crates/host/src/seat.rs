@@ -1,0 +1,273 @@
+//! A seat: one build on one machine, with its sealed files, its log and, while it runs, its enclave.
+//!
+//! Starting is always the same: the newest sealed generation that opens, or an older one with a
+//! warning. A kill at any moment is followed by that same start.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use baton_core::keeper::StateError;
+use baton_core::seal::{OpenError, Slot};
+use baton_enclave::Enclave;
+use baton_enclave::shell::{Start, StartError};
+use baton_enclave::sim::{Image, Launch, LaunchError, Machine, SimPlatform};
+use baton_enclave::wire::{Refusal, Reply, Request, Response, SealedFile, Status};
+
+use crate::store::{SealedStore, StoreError};
+use crate::trail::Trail;
+
+/// Why a call to an enclave gave no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum SeatError {
+    /// The enclave refused; nothing has changed in it.
+    #[error("{} (rule: {}): {}", .0.check, .0.rule, .0.message)]
+    Refused(Refusal),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log folder.
+    #[error("the custody log in {path}: {source}")]
+    Trail {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The image does not launch.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// No generation of the sealed state opens.
+    #[error("the enclave does not start: {0}")]
+    Start(#[from] StartError),
+    /// It is not running.
+    #[error("the enclave of this seat is stopped; start it first")]
+    Stopped,
+    /// It answered what nobody asked.
+    #[error("the enclave answered {got}, expected {expected}")]
+    Unexpected {
+        /// What was asked for.
+        expected: &'static str,
+        /// What came.
+        got: String,
+    },
+    /// The quoting enclave.
+    #[error("no quote: {0}")]
+    Quote(String),
+}
+
+impl SeatError {
+    /// The refusal, if it is one.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            SeatError::Refused(r) => Some(r),
+            _ => None,
+        }
+    }
+}
+
+/// One build on one machine.
+pub struct Seat {
+    machine: Rc<Machine>,
+    image: Image,
+    store: SealedStore,
+    trail: Trail,
+    running: Option<Enclave<SimPlatform>>,
+    entropy: Box<dyn FnMut() -> [u8; 32]>,
+    warnings: Vec<String>,
+}
+
+impl Seat {
+    /// A seat in a folder. `entropy` feeds the software CPU's random numbers.
+    pub fn open(
+        dir: &Path,
+        machine: Rc<Machine>,
+        image: Image,
+        entropy: Box<dyn FnMut() -> [u8; 32]>,
+    ) -> Result<Self, SeatError> {
+        let store = SealedStore::open(dir.join("sealed"))?;
+        let log_dir = dir.join("log");
+        let trail = Trail::open(&log_dir).map_err(|source| SeatError::Trail { path: log_dir, source })?;
+        Ok(Seat { machine, image, store, trail, running: None, entropy, warnings: Vec::new() })
+    }
+
+    /// Its machine.
+    pub fn machine(&self) -> &Rc<Machine> {
+        &self.machine
+    }
+
+    /// Puts the disk into another machine: what a stolen disk, or a microcode change, looks like.
+    pub fn move_to(&mut self, machine: Rc<Machine>) {
+        self.stop();
+        self.machine = machine;
+    }
+
+    /// Its image.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Its sealed files.
+    pub fn store(&self) -> &SealedStore {
+        &self.store
+    }
+
+    /// Its log folder.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Things that people should see: older generations used, alarms.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// True while its enclave runs.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Starts the enclave from its files; running already, it is stopped first.
+    pub fn start(&mut self) -> Result<(), SeatError> {
+        self.start_with(false, false)
+    }
+
+    /// Starts with the app switched off.
+    pub fn start_custody_only(&mut self) -> Result<(), SeatError> {
+        self.start_with(true, false)
+    }
+
+    /// Starts with the DEBUG attribute: what a hostile host would like.
+    pub fn start_debug(&mut self) -> Result<(), SeatError> {
+        self.start_with(false, true)
+    }
+
+    fn start_with(&mut self, custody_only: bool, debug: bool) -> Result<(), SeatError> {
+        self.stop();
+        let custody = self.store.find(Slot::Custody)?;
+        let rehearsal = self.store.find(Slot::Rehearsal)?;
+        let seen = (
+            custody.first().map_or(0, |f| f.generation),
+            rehearsal.first().map_or(0, |f| f.generation),
+        );
+        let rehearsal_file = rehearsal.first().map(|f| self.store.read(f)).transpose()?;
+        let mut candidates = Vec::new();
+        for found in &custody {
+            candidates.push(Some((found.path.clone(), self.store.read(found)?)));
+        }
+        if candidates.is_empty() {
+            candidates.push(None);
+        }
+        let mut first_error = None;
+        for candidate in candidates {
+            let launch = Launch { debug, entropy: (self.entropy)() };
+            let (platform, policy) = self.machine.launch(&self.image, &launch)?;
+            let how = Start {
+                custody: candidate.as_ref().map(|(_, b)| b.as_slice()),
+                rehearsal: rehearsal_file.as_deref(),
+                seen,
+                custody_only,
+            };
+            match Enclave::start(platform, policy, how) {
+                Ok(enclave) => {
+                    if let Some(e) = &first_error {
+                        self.warnings.push(format!("started from an older sealed generation: {e}"));
+                    }
+                    self.running = Some(enclave);
+                    return Ok(());
+                }
+                // Only a damaged file makes an older one worth trying: any other refusal would only be hidden by it.
+                Err(e) if is_damage(&e) => first_error = first_error.or(Some(e)),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Err(first_error.map_or(SeatError::Stopped, SeatError::Start))
+    }
+
+    /// Stops the enclave as a kill does: whatever it held in memory is gone.
+    pub fn stop(&mut self) {
+        self.running = None;
+    }
+
+    /// Asks, stores what has to be stored, and gives the reply.
+    pub fn call(&mut self, request: &Request) -> Result<Reply, SeatError> {
+        let mut response = self.send(request)?;
+        while !response.store.is_empty() {
+            let files = self.write(response.store)?;
+            response = self.send(&Request::Stored { files })?;
+        }
+        match response.reply {
+            Some(Reply::Refused(r)) => Err(SeatError::Refused(r)),
+            Some(reply) => {
+                self.prune()?;
+                Ok(reply)
+            }
+            None => Err(SeatError::Unexpected { expected: "a reply", got: "none".into() }),
+        }
+    }
+
+    /// Asks and returns the raw response: for hosts that do not store what they should.
+    pub fn send(&mut self, request: &Request) -> Result<Response, SeatError> {
+        let enclave = self.running.as_mut().ok_or(SeatError::Stopped)?;
+        let bytes = enclave.handle_bytes(&baton_attest::identity::encode(request));
+        let response: Response = minicbor::decode(&bytes)
+            .map_err(|e| SeatError::Unexpected { expected: "a response", got: e.to_string() })?;
+        self.warnings.extend(response.alarms.iter().map(|a| format!("alarm {}: {}", a.code, a.text)));
+        Ok(response)
+    }
+
+    fn write(&mut self, files: Vec<SealedFile>) -> Result<Vec<SealedFile>, SeatError> {
+        files
+            .into_iter()
+            .map(|f| {
+                let bytes = self.store.put(f.slot, f.generation, &f.bytes)?;
+                Ok(SealedFile { bytes, ..f })
+            })
+            .collect()
+    }
+
+    fn prune(&self) -> Result<(), SeatError> {
+        self.store.prune(Slot::Custody)?;
+        Ok(self.store.prune(Slot::Rehearsal)?)
+    }
+
+    /// What the enclave holds.
+    pub fn status(&mut self) -> Result<Status, SeatError> {
+        match self.call(&Request::Status)? {
+            Reply::Status(s) => Ok(s),
+            other => Err(unexpected("a status", &other)),
+        }
+    }
+
+    /// Brings the log folder up to date, and lets the enclave forget what is stored.
+    pub fn store_log(&mut self) -> Result<(), SeatError> {
+        let Reply::Log { first, entries, checkpoint, public_key } = self.call(&Request::Log)? else {
+            return Err(SeatError::Unexpected { expected: "log entries", got: "something else".into() });
+        };
+        let entries: Vec<Vec<u8>> = entries.into_iter().map(|e| e.to_vec()).collect();
+        let size = self
+            .trail
+            .append(first, &entries, &checkpoint, &public_key)
+            .map_err(|source| SeatError::Trail { path: self.trail.dir().into(), source })?;
+        if !entries.is_empty() {
+            self.call(&Request::LogStored { size })?;
+        }
+        Ok(())
+    }
+}
+
+fn is_damage(e: &StartError) -> bool {
+    matches!(
+        e,
+        StartError::State(StateError::Malformed(_))
+            | StartError::State(StateError::Open(
+                OpenError::Tampered | OpenError::Truncated { .. } | OpenError::NotASealedFile
+            ))
+    )
+}
+
+/// A reply of another kind than the one asked for.
+pub(crate) fn unexpected(expected: &'static str, got: &Reply) -> SeatError {
+    let text = format!("{got:?}");
+    SeatError::Unexpected { expected, got: text.chars().take(120).collect() }
+}
