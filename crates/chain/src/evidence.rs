@@ -248,4 +248,43 @@ mod tests {
         assert_eq!(StandingEvidence::from_cbor(&later), Err(EvidenceError::Version { got: 2 }));
         assert!(RecordEvidence::from_cbor(&bytes).is_err());
     }
+
+    /// One of each type, with every field set.
+    fn all() -> alloc::string::String {
+        let block = LightBlock { signed_header: vec![1], validators: vec![2], next_validators: Some(vec![3]) };
+        let path = Path { from_next_validators: Some(vec![4]), blocks: vec![block.clone()] };
+        let header = HeaderEvidence { path: path.clone(), links: vec![block.clone()] };
+        let vote_end = VoteEndEvidence { at: header.clone(), validators: vec![5], before: block };
+        let proof_of_tx = TxProof { total: 2, index: 1, aunts: vec![Hash32([6; 32])] };
+        let publication = PublicationEvidence { header: header.clone(), tx: vec![7], proof: proof_of_tx };
+        let upgrade = UpgradeEvidence {
+            version: VERSION,
+            to_head: path.clone(),
+            plan: proof(),
+            proposal: proof(),
+            vote_end: vote_end.clone(),
+            publication: publication.clone(),
+        };
+        let at_x = AtXEvidence {
+            version: VERSION,
+            x: header,
+            plan: proof(),
+            proposal: proof(),
+            vote_end,
+            publication: Some(publication.clone()),
+        };
+        let record = RecordEvidence { version: VERSION, to_head: path, publication };
+        assert_eq!(UpgradeEvidence::from_cbor(&upgrade.to_cbor()).unwrap(), upgrade);
+        assert_eq!(AtXEvidence::from_cbor(&at_x.to_cbor()).unwrap(), at_x);
+        assert_eq!(RecordEvidence::from_cbor(&record.to_cbor()).unwrap(), record);
+        [upgrade.to_cbor(), at_x.to_cbor(), sample().to_cbor(), record.to_cbor()]
+            .iter()
+            .map(|b| hex::encode(b) + "\n")
+            .collect()
+    }
+
+    #[test]
+    fn h04_the_bytes_of_version_1_are_frozen() {
+        assert_eq!(all(), include_str!("../tests/golden/evidence_v1.txt"));
+    }
 }

@@ -331,4 +331,24 @@ mod tests {
             assert!(half.is_err() || half.unwrap() != p);
         }
     }
+
+    /// A real submission: Cronos devnet, from crypto-com/chain-indexing at 5f7f177a (Apache-2.0).
+    #[test]
+    fn a_real_submission_decodes_and_encodes_to_the_same_bytes() {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let tx = STANDARD.decode("CuwBCukBCiAvY29zbW9zLmdvdi52MS5Nc2dTdWJtaXRQcm9wb3NhbBLEAQp4CiovY29zbW9zLnVwZ3JhZGUudjFiZXRhMS5Nc2dTb2Z0d2FyZVVwZ3JhZGUSSgoqY3JjMTBkMDd5MjY1Z21tdXZ0NHowdzlhdzg4MGpuc3I3MDBqZHVmbnlkEhwKBG5hbWUSCwiAkrjDmP7///8BGOgHIgRpbmZvEhAKB2Jhc2Vjcm8SBTEwMDAwGipjcmMxMmx1a3U2dXhlaGhhazAycHk0cmN6NjV6dTBzd2g3d2pzcncwcHAiCmlwZnM6Ly9DSUQSgAEKWQpPCigvZXRoZXJtaW50LmNyeXB0by52MS5ldGhzZWNwMjU2azEuUHViS2V5EiMKIQJucQpio0LeDtTXxFMty8u6+/GWUu1nsjfvq3DosgfvrBIECgIIARgDEiMKHQoHYmFzZWNybxISMTI5NzU5MDYzNzI0MDAwMDAwEICJehpBvf7G5GcU5tD4lDiRdrKh10dmy8cxbrz6XgnwHKs5cKMn3Tui/I2YGrHBXgu3sh0VOdmewUIYzZBcPo+lyNL56wE=").unwrap();
+        let raw = TxRaw::decode(&tx[..]).unwrap();
+        assert_eq!(raw.encode_to_vec(), tx);
+        let body = TxBody::decode(&raw.body_bytes[..]).unwrap();
+        assert_eq!(body.messages[0].type_url, "/cosmos.gov.v1.MsgSubmitProposal");
+        let any = STANDARD.decode("CiovY29zbW9zLnVwZ3JhZGUudjFiZXRhMS5Nc2dTb2Z0d2FyZVVwZ3JhZGUSSgoqY3JjMTBkMDd5MjY1Z21tdXZ0NHowdzlhdzg4MGpuc3I3MDBqZHVmbnlkEhwKBG5hbWUSCwiAkrjDmP7///8BGOgHIgRpbmZv").unwrap();
+        let any = Any::decode(&any[..]).unwrap();
+        assert_eq!(any.type_url, SOFTWARE_UPGRADE_URL);
+        let message = MsgSoftwareUpgrade::decode(&any.value[..]).unwrap();
+        assert_eq!(message.encode_to_vec(), any.value);
+        let plan = message.plan.unwrap();
+        assert_eq!(hex::encode(plan.encode_to_vec()), "0a046e616d65120b088092b8c398feffffff0118e8072204696e666f");
+        assert_eq!((plan.name.as_str(), plan.height, plan.info.as_str()), ("name", 1000, "info"));
+        assert_eq!(plan.time.unwrap().seconds, GO_ZERO_TIME_SECS);
+    }
 }

@@ -207,7 +207,7 @@ fn publication_tampering_is_refused() {
             bend(&mut bent, &format!("/txs/0/tx/result/{at}"));
             assert!(!accepts(&bent), "{name} {at}");
         }
-        for (at, value) in [("proof/proof/index", "1"), ("proof/proof/total", "9"), ("height", "9"), ("height", "4")] {
+        for (at, value) in [("proof/proof/index", "3"), ("proof/proof/total", "9"), ("height", "9"), ("height", "4")] {
             let mut bent = v.clone();
             *bent.pointer_mut(&format!("/txs/0/tx/result/{at}")).unwrap() = Value::from(value);
             assert!(!accepts(&bent), "{name} {at}");

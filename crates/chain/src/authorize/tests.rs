@@ -65,6 +65,34 @@ fn tally(yes: u64, abstain: u64, no: u64, veto: u64) -> Option<TallyResult> {
     })
 }
 
+/// A genuine quote of an enclave on somebody else's machine.
+fn quoted() -> Attested {
+    use baton_attest::policy::{TcbPolicy, TcbStatus};
+    use baton_attest::quote::{Collateral, Purpose, QuoteTime, check_quote, intel_root};
+    let policy = TcbPolicy {
+        statuses: vec![TcbStatus::ConfigurationAndSwHardeningNeeded],
+        denied_advisories: vec![],
+        allowed_advisories: None,
+        min_tcb_evaluation: 0,
+        max_collateral_age_secs: 60 * 86_400,
+        roots: vec![intel_root().to_vec()],
+    };
+    let json = include_bytes!("../../../attest/tests/fixtures/dcap/00A067110000-processor-2025-06-phala.json");
+    let quote = include_bytes!("../../../attest/tests/fixtures/dcap/phala-sgx.quote");
+    let collateral = Collateral::from_json(json).unwrap();
+    Attested::Quoted(check_quote(quote, &collateral, &policy, QuoteTime(1_752_919_277), Purpose::Secret).unwrap())
+}
+
+/// A world whose target is the quoted enclave.
+fn elsewhere() -> World {
+    let (mut w, target) = (World::new(), quoted());
+    let id = *target.identity();
+    (w.quoted, w.target, w.own.svn) = (Some(target), id, 0);
+    w.rules = BuildRules { signers: vec![id.signer, Signer([2; 32])], product_id: 0, min_svn: 0 };
+    w.replan(plan(&format!(r#"{{"enclave":{{"mrenclave":"{}"}}}}"#, id.measurement)));
+    w
+}
+
 /// Everything that a judgement needs, each part of which a test may break.
 struct World {
     policy: ChainPolicy,
@@ -79,6 +107,7 @@ struct World {
     times: (i64, i64),
     record: Option<Record>,
     memo: Option<String>,
+    quoted: Option<Attested>,
 }
 
 impl World {
@@ -119,11 +148,12 @@ impl World {
             times: (VOTE_END - 1, VOTE_END),
             record: None,
             memo: None,
+            quoted: None,
         }
     }
 
     fn transfer(&self) -> (Attested, Digest32) {
-        (attested(self.target), Digest32([8; 32]))
+        (self.quoted.clone().unwrap_or_else(|| attested(self.target)), Digest32([8; 32]))
     }
 
     fn state(&self) -> State {
@@ -641,4 +671,81 @@ fn h20_a_head_above_x_with_neither_plan_nor_done_key_is_skipped() {
     };
     let mine = PlanRef::of(&mine).unwrap();
     assert!(matches!(standing(&light, &mine, X, &wrong), Err(StandingError::Vote(VoteError::WrongKey { .. }))));
+}
+
+#[test]
+fn rule4_to_another_machine_a_record_comes_first_at_x_too() {
+    let mut w = elsewhere();
+    let a = w.ahead().unwrap();
+    assert!(a.facts().record.is_some());
+    w.head = X;
+    assert!(matches!(w.at_x(), Err(E::NoRecord { shown_at: X })));
+    assert_eq!(w.at_x().unwrap_err().rule(), Rule::PublicBeforePrivate);
+    let (light, evidence) = w.at_x_evidence();
+    let publication = Some(w.parts(Kind::Upgrade, ID).2);
+    let a = w.with(&light, |j, t| j.at_x(t, &AtXEvidence { publication, ..evidence })).unwrap();
+    assert!(a.facts().record.is_some());
+    w.head = X - 1; // serves on one machine only
+    assert!(matches!(w.at_x(), Err(E::NotAtX { shown_at: 99, least: X })));
+}
+
+#[test]
+fn a18_the_record_names_the_quoted_machine() {
+    let mut w = elsewhere();
+    let (target, request) = w.transfer();
+    let t = Transfer { target: &target, epoch: 0, request, local_platform: PlatformId::UNKNOWN };
+    let good = t.record(Kind::Upgrade, ID);
+    assert_eq!(Some(good.platform), target.platform());
+    w.record = Some(Record { platform: PlatformId::UNKNOWN, ..good });
+    assert!(matches!(w.ahead(), Err(E::Record(RecordMismatch { field: "platform id", .. }))));
+}
+
+#[test]
+fn a_record_above_the_head_shows_no_freshness() {
+    let w = World::new();
+    let (_, evidence) = w.ahead_evidence();
+    let judge = |shown_at| {
+        let (light, ..) = w.parts(Kind::Upgrade, ID);
+        w.with(&light, |j, t| j.check_record(&t.record(Kind::Upgrade, ID), &evidence.publication, shown_at))
+    };
+    judge(90).unwrap();
+    assert!(matches!(judge(89), Err(E::RecordAboveHead { record: 90, shown_at: 89 })));
+}
+
+#[test]
+fn h04_facts_of_version_1_are_frozen() {
+    let mut w = World::new();
+    let ahead = baton_attest::identity::encode(w.ahead().unwrap().facts());
+    w.head = X;
+    let (light, evidence) = w.at_x_evidence();
+    let at_x = baton_attest::identity::encode(&w.with(&light, |j, _| j.plan_at_x(&evidence)).unwrap().facts());
+    let golden = include_str!("../../tests/golden/facts_v1.txt");
+    let got = format!("authorization {}\nat_x {}\n", hex::encode(ahead), hex::encode(at_x));
+    assert_eq!(got, golden);
+}
+
+#[test]
+fn the_votes_end_lies_below_the_header_that_proves_its_result() {
+    let w = World::new();
+    let (light, e) = w.ahead_evidence();
+    let set = validator_set(POWER);
+    let validators_hash = crate::light::validator_set_hash(&set).unwrap();
+    let end = |height| {
+        let before = Header {
+            height: height - 1,
+            secs: VOTE_END - 1,
+            hash: [6; 32],
+            last: [5; 32],
+            app_hash: [1; 32],
+            data_hash: None,
+            validators_hash,
+        };
+        let at = Header { height, secs: VOTE_END, hash: [7; 32], last: [6; 32], ..before.clone() };
+        VoteEnd::verify(&at.trusted(), &before.trusted(), &set).unwrap()
+    };
+    let weigh = |height| Decided::verify(light.head(), &e.plan, &e.proposal).unwrap().weigh(&w.policy, &end(height));
+    weigh(89).unwrap();
+    for height in [90, 91, 500] {
+        assert!(matches!(weigh(height), Err(VoteError::VoteEndTooHigh { proof: 90, .. })));
+    }
 }
