@@ -552,10 +552,10 @@ proptest! {
 
     #[test]
     fn a21_no_change_of_a_genuine_quote_is_accepted_as_another_identity(
-        at in 0usize..4600, value in any::<u8>()
+        at in 0usize..4600, flip in 1u8..
     ) {
         let mut changed = PHALA_QUOTE.to_vec();
-        changed[at] = value;
+        changed[at] ^= flip;
         let check = |q: &[u8]| check_quote(q, &phala(), &lenient(), QuoteTime(0), Purpose::Receipt);
         if let Ok(got) = check(&changed) {
             // White space and the end of the PEM chain are outside every signature, and change nothing.

@@ -80,7 +80,7 @@ impl Subject {
     }
 
     fn distinguished(&self) -> Result<Name, PkiError> {
-        // Reversed, as in a string by RFC 4514: C comes last in it and first in the certificate.
+        // RFC 4514 writes the last part first: in the certificate CN comes first, as in Intel's.
         let text = format!(
             "C=US,ST=CA,L=Nowhere,O=Baton Development (not for production),CN={}",
             self.name
@@ -121,11 +121,12 @@ impl BuilderProfile for Profile {
             ca: s.ca_path.is_some(),
             path_len_constraint: s.ca_path,
         };
-        let mut out: Vec<Extension> = Vec::new();
-        out.push((&authority).to_extension(name, &out)?);
-        out.push((&SubjectKeyIdentifier::try_from(spk)?).to_extension(name, &out)?);
-        out.push((&KeyUsage(s.usage)).to_extension(name, &out)?);
-        out.push((&constraints).to_extension(name, &out)?);
+        let mut out = alloc::vec![
+            (&authority).to_extension(name, &[])?,
+            (&SubjectKeyIdentifier::try_from(spk)?).to_extension(name, &[])?,
+            (&KeyUsage(s.usage)).to_extension(name, &[])?,
+            (&constraints).to_extension(name, &[])?,
+        ];
         if let Some(sgx) = &s.sgx {
             out.push(Extension {
                 extn_id: ObjectIdentifier::new_unwrap(SGX_EXTENSION),
