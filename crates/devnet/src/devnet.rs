@@ -227,8 +227,8 @@ impl Devnet {
         Ok(self.height())
     }
 
-    /// Lets simulated time pass, in whole milliseconds. As on a real chain the next block still has the time of the votes that
-    /// were cast before; the one after it shows the jump.
+    /// Lets simulated time pass, in whole milliseconds. As on a real chain the next block still has
+    /// the time of the votes that were cast before; the one after it shows the jump.
     pub fn advance_time(&mut self, by: Duration) {
         self.journal.push(Action::Advance(by.as_millis() as u64));
         self.late += by.as_millis() as u64 * 1_000_000;
@@ -351,11 +351,7 @@ impl Devnet {
                 self.states.push(Arc::new(state));
                 Ok(())
             }
-            Err(plan) => {
-                let halt = Halt {
-                    height,
-                    name: plan.name,
-                };
+            Err(halt) => {
                 self.halt = Some(halt.clone());
                 Err(halt)
             }

@@ -14,9 +14,8 @@ use prost::Message;
 
 use crate::config::Config;
 use crate::consensus::Member;
-use crate::devnet::Keys;
+use crate::devnet::{Halt, Keys};
 use crate::keys::Address;
-use crate::sdk::Plan;
 use crate::store::{Committed, Store, Working};
 use tx::TxResult;
 
@@ -76,12 +75,12 @@ impl Failure {
     }
 }
 
-/// Executes one block on `base`; `Err` is the plan that this binary cannot run.
+/// Executes one block on `base`; `Err` when this binary cannot run the pending plan.
 pub(crate) fn execute(
     base: &Committed,
     env: &BlockEnv<'_>,
     txs: &[Vec<u8>],
-) -> Result<Outcome, Plan> {
+) -> Result<Outcome, Halt> {
     let mut state = Working::over(base);
     upgrade::pre_block(&mut state, env)?;
     // x/distribution keeps the last proposer (0x01, a BytesValue), so every block has its own app hash.

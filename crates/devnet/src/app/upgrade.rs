@@ -4,6 +4,7 @@ use prost::Message;
 
 use super::{BlockEnv, Failure, Switch};
 use crate::consensus::ZERO_TIME;
+use crate::devnet::Halt;
 use crate::sdk::Plan;
 use crate::store::{Store, Working};
 
@@ -53,8 +54,8 @@ pub(crate) fn done_key(height: u64, name: &str) -> Vec<u8> {
     .concat()
 }
 
-/// Runs, skips or refuses the plan when its height has come; `Err` is the plan that needs another binary.
-pub(crate) fn pre_block(state: &mut Working, env: &BlockEnv<'_>) -> Result<(), Plan> {
+/// Runs, skips or refuses the plan when its height has come; `Err` when it needs another binary.
+pub(crate) fn pre_block(state: &mut Working, env: &BlockEnv<'_>) -> Result<(), Halt> {
     let Some(plan) = plan(state) else {
         return Ok(());
     };
@@ -67,7 +68,12 @@ pub(crate) fn pre_block(state: &mut Working, env: &BlockEnv<'_>) -> Result<(), P
                 state.set(Store::Upgrade, &done_key(env.height, &plan.name), vec![1]);
                 bump_protocol(state);
             }
-            Switch::Handler(_) | Switch::Old => return Err(plan),
+            Switch::Handler(_) | Switch::Old => {
+                return Err(Halt {
+                    height: env.height,
+                    name: plan.name,
+                });
+            }
         }
     }
     state.delete(Store::Upgrade, PLAN_KEY);

@@ -108,6 +108,25 @@ fn a_recorded_block_has_the_parts_that_its_id_names() {
     assert_eq!(Some(parts(&block.encode_to_vec())), id.part_set_header);
 }
 
+#[test]
+fn a_newcomer_proposes_last_and_priorities_stay_centred() {
+    let set = ValidatorSet::genesis(members(&fixture("voting")["trusted"]));
+    let newcomer = Member {
+        index: 9,
+        address: [9; 20],
+        public: [9; 32],
+        power: 300,
+        priority: 0,
+    };
+    let updated = set.updated(&BTreeMap::from([(9, newcomer)]));
+    let sum: i64 = updated.members.iter().map(|member| member.priority).sum();
+    assert!((0..updated.members.len() as i64).contains(&sum), "{sum}");
+    let last = updated.members.iter().min_by_key(|member| member.priority);
+    assert_eq!(last.unwrap().index, 9);
+    assert_eq!(updated.members[0].index, 9);
+    assert_ne!(updated.hash, set.hash);
+}
+
 fn members(light_block: &Value) -> Vec<Member> {
     use base64::Engine as _;
     let list = light_block["validators"]["validators"].as_array().unwrap();

@@ -1,6 +1,7 @@
 //! Forks and forged headers: what a verifier must refuse, and what it cannot see.
 
 use baton_devnet::{Account, Forgery, LifecycleError};
+use prost::Message as _;
 use tendermint_light_client_verifier::Verdict;
 
 use crate::support::{assert_step, chain, chain_with_plan, decode, decoded, verdict};
@@ -83,6 +84,12 @@ fn a05_a_forged_header_with_too_few_signers_is_refused() {
         verdict(&decoded(&chain, 1), &decode(&forged)),
         Verdict::Invalid(_)
     ));
+    let commit = tendermint_proto::types::SignedHeader::decode(forged.signed_header.as_slice());
+    let signatures = commit.unwrap().commit.unwrap().signatures;
+    let absent = signatures
+        .iter()
+        .filter(|signature| signature.block_id_flag == 1 && signature.signature.is_empty());
+    assert_eq!((signatures.len(), absent.count()), (4, 2));
 }
 
 #[test]
