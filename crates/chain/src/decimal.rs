@@ -55,7 +55,10 @@ impl Decimal {
 
     /// `part / whole >= self`; false if `whole` is zero.
     pub fn at_most_ratio(self, part: u128, whole: u128) -> bool {
-        matches!(self.compare_ratio(part, whole), Some(Ordering::Greater | Ordering::Equal))
+        matches!(
+            self.compare_ratio(part, whole),
+            Some(Ordering::Greater | Ordering::Equal)
+        )
     }
 
     /// `part / whole > self`; false if `whole` is zero.
@@ -65,20 +68,28 @@ impl Decimal {
 }
 
 /// `a * b` as (high, low) 128-bit halves; the tuple orders as the number does.
-#[expect(clippy::arithmetic_side_effects, reason = "64-bit limbs: no product or carry sum exceeds 128 bits")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "64-bit limbs: no product or carry sum exceeds 128 bits"
+)]
 pub(crate) fn mul_wide(a: u128, b: u128) -> (u128, u128) {
     const LOW: u128 = u64::MAX as u128;
     let (a1, a0, b1, b0) = (a >> 64, a & LOW, b >> 64, b & LOW);
     let (ll, lh, hl, hh) = (a0 * b0, a0 * b1, a1 * b0, a1 * b1);
     let mid = (ll >> 64) + (lh & LOW) + (hl & LOW);
-    (hh + (lh >> 64) + (hl >> 64) + (mid >> 64), (mid << 64) | (ll & LOW))
+    (
+        hh + (lh >> 64) + (hl >> 64) + (mid >> 64),
+        (mid << 64) | (ll & LOW),
+    )
 }
 
 impl FromStr for Decimal {
     type Err = BadDecimal;
 
     fn from_str(s: &str) -> Result<Self, BadDecimal> {
-        parse(s).map(Decimal).ok_or_else(|| BadDecimal { got: s.chars().take(40).collect() })
+        parse(s).map(Decimal).ok_or_else(|| BadDecimal {
+            got: s.chars().take(40).collect(),
+        })
     }
 }
 
@@ -89,8 +100,15 @@ fn parse(s: &str) -> Option<u128> {
     if !digits(whole) || !digits(fraction) {
         return None;
     }
-    let fraction = fraction.parse::<u128>().ok()?.checked_mul(10u128.checked_pow(missing)?)?;
-    whole.parse::<u128>().ok()?.checked_mul(ONE)?.checked_add(fraction)
+    let fraction = fraction
+        .parse::<u128>()
+        .ok()?
+        .checked_mul(10u128.checked_pow(missing)?)?;
+    whole
+        .parse::<u128>()
+        .ok()?
+        .checked_mul(ONE)?
+        .checked_add(fraction)
 }
 
 impl fmt::Display for Decimal {
@@ -141,7 +159,9 @@ impl<'b, C> minicbor::Decode<'b, C> for Decimal {
         let text = d.str()?;
         match text.parse::<Decimal>() {
             Ok(v) if v.to_string() == text => Ok(v),
-            _ => Err(minicbor::decode::Error::message("not a decimal in its shortest form")),
+            _ => Err(minicbor::decode::Error::message(
+                "not a decimal in its shortest form",
+            )),
         }
     }
 }
@@ -167,8 +187,21 @@ mod tests {
     #[test]
     fn what_is_not_a_plain_decimal_is_refused() {
         for s in [
-            "", ".", "0.", ".5", "-0.5", "+1", "1e3", " 1", "1 ", "0,5", "0.0000000000000000001", "1.2.3", "０.５",
-            "340282366920938463464", "99999999999999999999999999999999999999999",
+            "",
+            ".",
+            "0.",
+            ".5",
+            "-0.5",
+            "+1",
+            "1e3",
+            " 1",
+            "1 ",
+            "0,5",
+            "0.0000000000000000001",
+            "1.2.3",
+            "０.５",
+            "340282366920938463464",
+            "99999999999999999999999999999999999999999",
         ] {
             assert!(s.parse::<Decimal>().is_err(), "{s:?}");
         }
@@ -179,8 +212,14 @@ mod tests {
         let third = d("0.333333333333333333");
         assert_eq!(third.compare_ratio(1, 3), Some(Ordering::Greater));
         assert_eq!(d("0.5").compare_ratio(1, 2), Some(Ordering::Equal));
-        assert_eq!(d("0.5").compare_ratio(u128::MAX / 2, u128::MAX - 1), Some(Ordering::Equal));
-        assert_eq!(d("0.5").compare_ratio(u128::MAX / 2, u128::MAX), Some(Ordering::Less));
+        assert_eq!(
+            d("0.5").compare_ratio(u128::MAX / 2, u128::MAX - 1),
+            Some(Ordering::Equal)
+        );
+        assert_eq!(
+            d("0.5").compare_ratio(u128::MAX / 2, u128::MAX),
+            Some(Ordering::Less)
+        );
         assert_eq!(d("0.5").compare_ratio(1, 0), None);
         assert!(!Decimal::ZERO.at_most_ratio(0, 0));
         assert!(Decimal::ZERO.at_most_ratio(0, 1));

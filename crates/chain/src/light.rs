@@ -14,15 +14,16 @@ use core::fmt;
 
 use minicbor::{Decode, Encode};
 
-pub mod ed25519;
 mod block;
 mod client;
+pub mod ed25519;
 mod error;
 mod power;
 mod step;
 
 pub use block::{
-    LightBlock, MAX_PATH_BLOCKS, MAX_SET_BYTES, MAX_SIGNED_HEADER_BYTES, MAX_VALIDATORS, Path, validator_set_hash,
+    LightBlock, MAX_PATH_BLOCKS, MAX_SET_BYTES, MAX_SIGNED_HEADER_BYTES, MAX_VALIDATORS, Path,
+    validator_set_hash,
 };
 pub use client::LightClient;
 pub use error::LightError;
@@ -53,7 +54,10 @@ impl From<tendermint::Time> for Time {
     fn from(t: tendermint::Time) -> Self {
         let stamp = tendermint_proto::google::protobuf::Timestamp::from(t);
         // The library keeps nanoseconds within 0..1 000 000 000.
-        Time { secs: stamp.seconds, nanos: u32::try_from(stamp.nanos).unwrap_or_default() }
+        Time {
+            secs: stamp.seconds,
+            nanos: u32::try_from(stamp.nanos).unwrap_or_default(),
+        }
     }
 }
 
@@ -139,7 +143,12 @@ impl TrustedHeader {
     /// [`TrustedHeader::validators_hash`].
     pub fn total_power(&self, validators: &[u8]) -> Result<u64, LightError> {
         let set = block::parse_set(validators)?;
-        block::expect_set(&set, self.0.validators_hash, self.0.height, block::Which::Validators)?;
+        block::expect_set(
+            &set,
+            self.0.validators_hash,
+            self.0.height,
+            block::Which::Validators,
+        )?;
         Ok(set.total_voting_power().value())
     }
 

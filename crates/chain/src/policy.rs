@@ -90,7 +90,9 @@ pub enum ChainPolicyError {
         got: u64,
     },
     /// Not in [1/3, 1), or with numbers beyond reason.
-    #[error("trust_threshold: expected at least 1/3, below 1 and a denominator below 2^32, got {numerator}/{denominator}")]
+    #[error(
+        "trust_threshold: expected at least 1/3, below 1 and a denominator below 2^32, got {numerator}/{denominator}"
+    )]
     TrustThreshold {
         /// Numerator as given.
         numerator: u64,
@@ -120,18 +122,27 @@ impl ChainPolicy {
     pub fn validate(&self) -> Result<(), ChainPolicyError> {
         let chain_id_bytes = self.chain_id.len();
         if chain_id_bytes == 0 || chain_id_bytes > MAX_CHAIN_ID_BYTES {
-            return Err(ChainPolicyError::ChainId { got: chain_id_bytes });
+            return Err(ChainPolicyError::ChainId {
+                got: chain_id_bytes,
+            });
         }
         if self.checkpoint.height == 0 || self.checkpoint.height >= i64::MAX as u64 {
-            return Err(ChainPolicyError::CheckpointHeight { got: self.checkpoint.height });
+            return Err(ChainPolicyError::CheckpointHeight {
+                got: self.checkpoint.height,
+            });
         }
         if self.trusting_period_secs == 0 || self.trusting_period_secs > MAX_TRUSTING_PERIOD_SECS {
-            return Err(ChainPolicyError::TrustingPeriod { got: self.trusting_period_secs });
+            return Err(ChainPolicyError::TrustingPeriod {
+                got: self.trusting_period_secs,
+            });
         }
         let (numerator, denominator) = self.trust_threshold;
         let too_small = u128::from(numerator).saturating_mul(3) < u128::from(denominator);
         if numerator >= denominator || too_small || denominator > u64::from(u32::MAX) {
-            return Err(ChainPolicyError::TrustThreshold { numerator, denominator });
+            return Err(ChainPolicyError::TrustThreshold {
+                numerator,
+                denominator,
+            });
         }
         self.validate_shares()?;
         if self.power_reduction == 0 {
@@ -143,12 +154,35 @@ impl ChainPolicy {
     fn validate_shares(&self) -> Result<(), ChainPolicyError> {
         let half = Decimal::from_atomics(Decimal::ONE.atomics() / 2);
         let share = |ok: bool, field, expected, got| {
-            if ok { Ok(()) } else { Err(ChainPolicyError::Share { field, expected, got }) }
+            if ok {
+                Ok(())
+            } else {
+                Err(ChainPolicyError::Share {
+                    field,
+                    expected,
+                    got,
+                })
+            }
         };
         let one = Decimal::ONE;
-        share(self.quorum > Decimal::ZERO && self.quorum <= one, "quorum", "above 0, at most 1", self.quorum)?;
-        share(self.threshold >= half && self.threshold < one, "threshold", "at least 0.5, below 1", self.threshold)?;
-        share(self.veto > Decimal::ZERO && self.veto <= one, "veto", "above 0, at most 1", self.veto)?;
+        share(
+            self.quorum > Decimal::ZERO && self.quorum <= one,
+            "quorum",
+            "above 0, at most 1",
+            self.quorum,
+        )?;
+        share(
+            self.threshold >= half && self.threshold < one,
+            "threshold",
+            "at least 0.5, below 1",
+            self.threshold,
+        )?;
+        share(
+            self.veto > Decimal::ZERO && self.veto <= one,
+            "veto",
+            "above 0, at most 1",
+            self.veto,
+        )?;
         let expedited = self.expedited_threshold;
         share(
             expedited >= self.threshold && expedited < one,
@@ -156,7 +190,12 @@ impl ChainPolicy {
             "at least the threshold, below 1",
             expedited,
         )?;
-        share(self.slack < self.quorum, "slack", "below the quorum", self.slack)?;
+        share(
+            self.slack < self.quorum,
+            "slack",
+            "below the quorum",
+            self.slack,
+        )?;
         share(
             self.override_share >= half && self.override_share < one,
             "override_share",
@@ -191,7 +230,10 @@ mod tests {
         let d = |s: &str| s.parse().unwrap();
         ChainPolicy {
             chain_id: "test-1".into(),
-            checkpoint: Checkpoint { height: 5, hash: [7; 32] },
+            checkpoint: Checkpoint {
+                height: 5,
+                hash: [7; 32],
+            },
             trusting_period_secs: 14 * 86_400,
             trust_threshold: (1, 3),
             quorum: d("0.334"),

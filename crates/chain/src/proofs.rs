@@ -80,7 +80,11 @@ impl<'p> ProvenState<'p> {
 pub enum ProofError {
     /// More than this crate accepts.
     #[error("{what} is too large: at most {limit} bytes, got {got}")]
-    TooLarge { what: &'static str, limit: usize, got: usize },
+    TooLarge {
+        what: &'static str,
+        limit: usize,
+        got: usize,
+    },
     /// Nothing where something must be.
     #[error("{what} is empty")]
     Empty { what: &'static str },
@@ -89,32 +93,66 @@ pub enum ProofError {
     Malformed { part: &'static str, store: String },
     /// A batch or compressed proof: nodes never answer with one.
     #[error("the {part} proof of store {store:?}: expected {expected}, got {got}")]
-    Kind { part: &'static str, store: String, expected: &'static str, got: &'static str },
+    Kind {
+        part: &'static str,
+        store: String,
+        expected: &'static str,
+        got: &'static str,
+    },
     /// The proof does not lead from the key to the root.
-    #[error("the {part} proof of store {store:?} does not lead to {to} of the header at height {height}")]
-    Refused { part: &'static str, store: String, to: &'static str, height: u64 },
+    #[error(
+        "the {part} proof of store {store:?} does not lead to {to} of the header at height {height}"
+    )]
+    Refused {
+        part: &'static str,
+        store: String,
+        to: &'static str,
+        height: u64,
+    },
 }
 
 /// Verifies a proof against the app hash of `header`: the state after block `header.height() - 1`.
-pub fn verify_state<'p>(header: &TrustedHeader, proof: &'p StateProof) -> Result<ProvenState<'p>, ProofError> {
+pub fn verify_state<'p>(
+    header: &TrustedHeader,
+    proof: &'p StateProof,
+) -> Result<ProvenState<'p>, ProofError> {
     check_sizes(proof)?;
     let store_root = store_root(header, proof)?;
     let leads = match &proof.value {
         Some(value) => {
             let exist = read(proof, IAVL, &proof.iavl)?;
             let message = commitment(Proof::Exist(existence(proof, IAVL, exist)?));
-            ics23::verify_membership::<Sha2Only>(&message, &ics23::iavl_spec(), &store_root, &proof.key, value)
+            ics23::verify_membership::<Sha2Only>(
+                &message,
+                &ics23::iavl_spec(),
+                &store_root,
+                &proof.key,
+                value,
+            )
         }
         None => {
             let absent = absence(proof, read(proof, IAVL, &proof.iavl)?)?;
             let message = commitment(Proof::Nonexist(absent));
-            ics23::verify_non_membership::<Sha2Only>(&message, &ics23::iavl_spec(), &store_root, &proof.key)
+            ics23::verify_non_membership::<Sha2Only>(
+                &message,
+                &ics23::iavl_spec(),
+                &store_root,
+                &proof.key,
+            )
         }
     };
     if !leads {
-        return Err(refused(IAVL, proof, "the root of its store under the app hash", header));
+        return Err(refused(
+            IAVL,
+            proof,
+            "the root of its store under the app hash",
+            header,
+        ));
     }
-    Ok(ProvenState { proof, height: header.height() })
+    Ok(ProvenState {
+        proof,
+        height: header.height(),
+    })
 }
 
 /// The root of the store that the simple proof shows under the app hash. The proof's own value is that root: whatever
@@ -126,7 +164,9 @@ fn store_root(header: &TrustedHeader, proof: &StateProof) -> Result<Vec<u8>, Pro
     let app_hash = header.app_hash().to_vec();
     let name = proof.store.as_bytes();
     let spec = ics23::tendermint_spec();
-    if root.len() != 32 || !ics23::verify_membership::<Sha2Only>(&message, &spec, &app_hash, name, &root) {
+    if root.len() != 32
+        || !ics23::verify_membership::<Sha2Only>(&message, &spec, &app_hash, name, &root)
+    {
         return Err(refused(SIMPLE, proof, "the app hash", header));
     }
     Ok(root)
@@ -135,8 +175,18 @@ fn store_root(header: &TrustedHeader, proof: &StateProof) -> Result<Vec<u8>, Pro
 const IAVL: &str = "IAVL";
 const SIMPLE: &str = "multistore";
 
-fn refused(part: &'static str, proof: &StateProof, to: &'static str, header: &TrustedHeader) -> ProofError {
-    ProofError::Refused { part, store: proof.store.clone(), to, height: header.height() }
+fn refused(
+    part: &'static str,
+    proof: &StateProof,
+    to: &'static str,
+    header: &TrustedHeader,
+) -> ProofError {
+    ProofError::Refused {
+        part,
+        store: proof.store.clone(),
+        to,
+        height: header.height(),
+    }
 }
 
 fn check_sizes(proof: &StateProof) -> Result<(), ProofError> {
@@ -164,8 +214,14 @@ fn commitment(proof: Proof) -> CommitmentProof {
 
 /// Reads one message and nothing after it; protobuf itself skips unknown fields.
 fn read(proof: &StateProof, part: &'static str, bytes: &[u8]) -> Result<Proof, ProofError> {
-    let malformed = || ProofError::Malformed { part, store: proof.store.clone() };
-    CommitmentProof::decode(bytes).ok().and_then(|message| message.proof).ok_or_else(malformed)
+    let malformed = || ProofError::Malformed {
+        part,
+        store: proof.store.clone(),
+    };
+    CommitmentProof::decode(bytes)
+        .ok()
+        .and_then(|message| message.proof)
+        .ok_or_else(malformed)
 }
 
 fn kind(of: &Proof) -> &'static str {
@@ -177,7 +233,11 @@ fn kind(of: &Proof) -> &'static str {
     }
 }
 
-fn existence(proof: &StateProof, part: &'static str, message: Proof) -> Result<ExistenceProof, ProofError> {
+fn existence(
+    proof: &StateProof,
+    part: &'static str,
+    message: Proof,
+) -> Result<ExistenceProof, ProofError> {
     match message {
         Proof::Exist(exist) => Ok(exist),
         other => Err(ProofError::Kind {
@@ -194,19 +254,37 @@ fn absence(proof: &StateProof, message: Proof) -> Result<NonExistenceProof, Proo
         Proof::Nonexist(absent) => absent,
         other => {
             let (store, got) = (proof.store.clone(), kind(&other));
-            return Err(ProofError::Kind { part: IAVL, store, expected: "an absence proof", got });
+            return Err(ProofError::Kind {
+                part: IAVL,
+                store,
+                expected: "an absence proof",
+                got,
+            });
         }
     };
     // The library walks both paths down from the root and panics when one ends before they part.
     let parts = match (&absent.left, &absent.right) {
         (Some(left), Some(right)) => {
             let same = |(l, r): &(&InnerOp, &InnerOp)| l.prefix == r.prefix && l.suffix == r.suffix;
-            let shared = left.path.iter().rev().zip(right.path.iter().rev()).take_while(same).count();
+            let shared = left
+                .path
+                .iter()
+                .rev()
+                .zip(right.path.iter().rev())
+                .take_while(same)
+                .count();
             shared < left.path.len() && shared < right.path.len()
         }
         _ => true,
     };
-    if parts { Ok(absent) } else { Err(ProofError::Malformed { part: IAVL, store: proof.store.clone() }) }
+    if parts {
+        Ok(absent)
+    } else {
+        Err(ProofError::Malformed {
+            part: IAVL,
+            store: proof.store.clone(),
+        })
+    }
 }
 
 /// The hash functions that the SDK's stores use: SHA-256 alone.

@@ -34,7 +34,9 @@ pub enum RpcError {
         got: String,
     },
     /// Only a part of a validator set.
-    #[error("the answer holds {got} of {total} validators; ask for every page and pass them as a JSON array")]
+    #[error(
+        "the answer holds {got} of {total} validators; ask for every page and pass them as a JSON array"
+    )]
     Page {
         /// How many are there.
         got: usize,
@@ -78,9 +80,12 @@ pub fn light_block_from_signed_block(answer: &Value) -> Result<LightBlock, RpcEr
 
 /// A `SignedHeader` message from JSON with the fields `header` and `commit`.
 pub fn signed_header(json: &Value) -> Result<Vec<u8>, RpcError> {
-    let both = serde_json::json!({ "header": field(json, "header")?, "commit": field(json, "commit")? });
-    let header: SignedHeader = serde_json::from_value(both)
-        .map_err(|e| RpcError::Message { what: "signed header", reason: e.to_string() })?;
+    let both =
+        serde_json::json!({ "header": field(json, "header")?, "commit": field(json, "commit")? });
+    let header: SignedHeader = serde_json::from_value(both).map_err(|e| RpcError::Message {
+        what: "signed header",
+        reason: e.to_string(),
+    })?;
     Ok(pb::SignedHeader::from(header).encode_to_vec())
 }
 
@@ -94,16 +99,27 @@ pub fn validator_set(json: &Value) -> Result<Vec<u8>, RpcError> {
     let mut validators = Vec::new();
     for page in &pages {
         let list = field(page, "validators")?;
-        let list = list.as_array().ok_or_else(|| wrong("validators", "an array", list))?;
+        let list = list
+            .as_array()
+            .ok_or_else(|| wrong("validators", "an array", list))?;
         validators.extend(list.iter().map(validator).collect::<Result<Vec<_>, _>>()?);
     }
     if let Some(total) = pages.first().and_then(|p| p.get("total")) {
-        let total = usize::try_from(number(total, "total")?).map_err(|_| wrong("total", "a count", total))?;
+        let total = usize::try_from(number(total, "total")?)
+            .map_err(|_| wrong("total", "a count", total))?;
         if total != validators.len() {
-            return Err(RpcError::Page { got: validators.len(), total });
+            return Err(RpcError::Page {
+                got: validators.len(),
+                total,
+            });
         }
     }
-    Ok(pb::ValidatorSet { validators, proposer: None, total_voting_power: 0 }.encode_to_vec())
+    Ok(pb::ValidatorSet {
+        validators,
+        proposer: None,
+        total_voting_power: 0,
+    }
+    .encode_to_vec())
 }
 
 fn validator(json: &Value) -> Result<pb::Validator, RpcError> {
@@ -116,7 +132,10 @@ fn validator(json: &Value) -> Result<pb::Validator, RpcError> {
         _ => None,
     };
     let address = field(json, "address")?;
-    let power = json.get("voting_power").or_else(|| json.get("power")).unwrap_or(&Value::Null);
+    let power = json
+        .get("voting_power")
+        .or_else(|| json.get("power"))
+        .unwrap_or(&Value::Null);
     Ok(pb::Validator {
         address: address
             .as_str()
@@ -124,7 +143,9 @@ fn validator(json: &Value) -> Result<pb::Validator, RpcError> {
             .ok_or_else(|| wrong("address", "hexadecimal", address))?,
         pub_key: Some(pbc::PublicKey { sum }),
         voting_power: number(power, "voting_power")?,
-        proposer_priority: json.get("proposer_priority").map_or(Ok(0), |p| number(p, "proposer_priority"))?,
+        proposer_priority: json
+            .get("proposer_priority")
+            .map_or(Ok(0), |p| number(p, "proposer_priority"))?,
     })
 }
 
@@ -133,12 +154,22 @@ fn validator(json: &Value) -> Result<pb::Validator, RpcError> {
 pub fn state_proof_from_abci_query(answer: &Value) -> Result<(StateProof, u64), RpcError> {
     let response = field(result(answer)?, "response")?;
     if let Some(code) = response.get("code").filter(|c| number(c, "code") != Ok(0)) {
-        let log = response.get("log").and_then(Value::as_str).unwrap_or_default();
+        let log = response
+            .get("log")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         return Err(RpcError::Node(format!("code {code}: {log}")));
     }
-    let ops = response.get("proofOps").or_else(|| response.get("proof_ops")).and_then(|p| p.get("ops"));
+    let ops = response
+        .get("proofOps")
+        .or_else(|| response.get("proof_ops"))
+        .and_then(|p| p.get("ops"));
     let Some([iavl, simple]) = ops.and_then(Value::as_array).map(Vec::as_slice) else {
-        return Err(wrong("proofOps.ops", "two operations", ops.unwrap_or(&Value::Null)));
+        return Err(wrong(
+            "proofOps.ops",
+            "two operations",
+            ops.unwrap_or(&Value::Null),
+        ));
     };
     for (op, kind) in [(iavl, "ics23:iavl"), (simple, "ics23:simple")] {
         if field(op, "type")?.as_str() != Some(kind) {
@@ -153,7 +184,10 @@ pub fn state_proof_from_abci_query(answer: &Value) -> Result<(StateProof, u64), 
     let height = number(field(response, "height")?, "height")?;
     Ok((
         StateProof {
-            store: String::from_utf8(store).map_err(|e| RpcError::Message { what: "store name", reason: e.to_string() })?,
+            store: String::from_utf8(store).map_err(|e| RpcError::Message {
+                what: "store name",
+                reason: e.to_string(),
+            })?,
             key: base64(field(response, "key")?, "key")?,
             // A store holds no empty values, so an empty answer is a claim of absence.
             value: if value.is_empty() { None } else { Some(value) },
@@ -171,11 +205,16 @@ pub fn state_proof_from_ibc(
     key: &[u8],
     value: Option<&[u8]>,
 ) -> Result<StateProof, RpcError> {
-    let proof = MerkleProof::decode(merkle_proof)
-        .map_err(|e| RpcError::Message { what: "MerkleProof", reason: e.to_string() })?;
+    let proof = MerkleProof::decode(merkle_proof).map_err(|e| RpcError::Message {
+        what: "MerkleProof",
+        reason: e.to_string(),
+    })?;
     let [iavl, simple] = proof.proofs.as_slice() else {
         let reason = format!("expected 2 proofs, got {}", proof.proofs.len());
-        return Err(RpcError::Message { what: "MerkleProof", reason });
+        return Err(RpcError::Message {
+            what: "MerkleProof",
+            reason,
+        });
     };
     Ok(StateProof {
         store: store.to_string(),
@@ -199,8 +238,10 @@ pub struct IbcHeader {
 
 /// Reads `ibc.lightclients.tendermint.v1.Header`.
 pub fn ibc_header(message: &[u8]) -> Result<IbcHeader, RpcError> {
-    let header = RawIbcHeader::decode(message)
-        .map_err(|e| RpcError::Message { what: "IBC header", reason: e.to_string() })?;
+    let header = RawIbcHeader::decode(message).map_err(|e| RpcError::Message {
+        what: "IBC header",
+        reason: e.to_string(),
+    })?;
     Ok(IbcHeader {
         block: LightBlock {
             signed_header: header.signed_header,
@@ -254,7 +295,8 @@ fn result(answer: &Value) -> Result<&Value, RpcError> {
 }
 
 fn field<'v>(json: &'v Value, name: &str) -> Result<&'v Value, RpcError> {
-    json.get(name).ok_or_else(|| wrong(name, "a value", &Value::Null))
+    json.get(name)
+        .ok_or_else(|| wrong(name, "a value", &Value::Null))
 }
 
 fn wrong(field: &str, expected: &'static str, got: &Value) -> RpcError {
@@ -262,12 +304,18 @@ fn wrong(field: &str, expected: &'static str, got: &Value) -> RpcError {
         Value::Null => "nothing".to_string(),
         other => other.to_string().chars().take(80).collect(),
     };
-    RpcError::Field { field: field.to_string(), expected, got }
+    RpcError::Field {
+        field: field.to_string(),
+        expected,
+        got,
+    }
 }
 
 /// A number, or a text that holds one: nodes write 64-bit numbers as texts.
 fn number(json: &Value, name: &str) -> Result<i64, RpcError> {
-    let parsed = json.as_i64().or_else(|| json.as_str().and_then(|s| s.parse().ok()));
+    let parsed = json
+        .as_i64()
+        .or_else(|| json.as_str().and_then(|s| s.parse().ok()));
     parsed.ok_or_else(|| wrong(name, "a number", json))
 }
 

@@ -69,11 +69,20 @@ impl tendermint::merkle::MerkleHash for Sha2 {
     }
 
     fn leaf_hash(&mut self, bytes: &[u8]) -> [u8; 32] {
-        Sha256::new().chain_update([0]).chain_update(bytes).finalize().into()
+        Sha256::new()
+            .chain_update([0])
+            .chain_update(bytes)
+            .finalize()
+            .into()
     }
 
     fn inner_hash(&mut self, left: [u8; 32], right: [u8; 32]) -> [u8; 32] {
-        Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+        Sha256::new()
+            .chain_update([1])
+            .chain_update(left)
+            .chain_update(right)
+            .finalize()
+            .into()
     }
 }
 
@@ -88,13 +97,19 @@ pub(super) struct Parsed {
 impl LightBlock {
     /// The height that the header claims. UNTRUSTED.
     pub fn height(&self) -> Result<u64, LightError> {
-        Ok(parse_signed_header(&self.signed_header)?.header.height.value())
+        Ok(parse_signed_header(&self.signed_header)?
+            .header
+            .height
+            .value())
     }
 
     /// Height and hash of the header: what a person compares and then writes into a policy. UNTRUSTED.
     pub fn untrusted_checkpoint(&self) -> Result<Checkpoint, LightError> {
         let header = parse_signed_header(&self.signed_header)?.header;
-        Ok(Checkpoint { height: header.height.value(), hash: hash32(header.hash_with::<Sha2>())? })
+        Ok(Checkpoint {
+            height: header.height.value(),
+            hash: hash32(header.hash_with::<Sha2>())?,
+        })
     }
 
     pub(super) fn parse(&self) -> Result<Parsed, LightError> {
@@ -108,10 +123,17 @@ impl LightBlock {
 
 impl TrustedHeader {
     /// Trusts a block because its header hash is a checkpoint's. Signatures add nothing to that and are not checked.
-    pub fn from_checkpoint(chain_id: &str, checkpoint: &Checkpoint, block: &LightBlock) -> Result<Self, LightError> {
+    pub fn from_checkpoint(
+        chain_id: &str,
+        checkpoint: &Checkpoint,
+        block: &LightBlock,
+    ) -> Result<Self, LightError> {
         let header = fields(&parse_signed_header(&block.signed_header)?)?;
         if header.chain_id != chain_id {
-            return Err(LightError::ChainId { expected: chain_id.into(), got: header.chain_id });
+            return Err(LightError::ChainId {
+                expected: chain_id.into(),
+                got: header.chain_id,
+            });
         }
         if (header.height, header.hash) != (checkpoint.height, checkpoint.hash) {
             return Err(LightError::NotTheCheckpoint {
@@ -127,7 +149,9 @@ impl TrustedHeader {
     /// Trusts the header just before this one, because this one holds its hash. Only the header of `before` is read.
     pub fn parent(&self, before: &LightBlock) -> Result<Self, LightError> {
         let header = fields(&parse_signed_header(&before.signed_header)?)?;
-        if self.0.last_block_hash != Some(header.hash) || header.height.checked_add(1) != Some(self.0.height) {
+        if self.0.last_block_hash != Some(header.hash)
+            || header.height.checked_add(1) != Some(self.0.height)
+        {
             return Err(LightError::NotLinked {
                 height: self.0.height,
                 expected: Digest32(self.0.last_block_hash.unwrap_or_default()),
@@ -161,16 +185,34 @@ pub(super) fn parse_set(bytes: &[u8]) -> Result<Set, LightError> {
     const WHAT: &str = "validator set";
     at_most(WHAT, MAX_SET_BYTES, bytes.len())?;
     let raw = pb::ValidatorSet::decode(bytes).map_err(|e| malformed(WHAT, e))?;
-    at_most("the number of validators", MAX_VALIDATORS, raw.validators.len())?;
-    let is_ed25519 = |v: &pb::Validator| matches!(v.pub_key.as_ref().map(|k| &k.sum), Some(Some(Sum::Ed25519(_))));
+    at_most(
+        "the number of validators",
+        MAX_VALIDATORS,
+        raw.validators.len(),
+    )?;
+    let is_ed25519 = |v: &pb::Validator| {
+        matches!(
+            v.pub_key.as_ref().map(|k| &k.sum),
+            Some(Some(Sum::Ed25519(_)))
+        )
+    };
     if let Some(index) = raw.validators.iter().position(|v| !is_ed25519(v)) {
         return Err(LightError::KeyType { index });
     }
     let set = Set::try_from(raw).map_err(|e| malformed(WHAT, e.detail()))?;
     let mut addresses: Vec<_> = set.validators().iter().map(|v| v.address).collect();
     addresses.sort_unstable();
-    if let Some(twice) = addresses.windows(2).find_map(|w| if w.first() == w.last() { w.first() } else { None }) {
-        return Err(LightError::DuplicateValidator { what: "validator set", address: address(twice) });
+    if let Some(twice) = addresses.windows(2).find_map(|w| {
+        if w.first() == w.last() {
+            w.first()
+        } else {
+            None
+        }
+    }) {
+        return Err(LightError::DuplicateValidator {
+            what: "validator set",
+            address: address(twice),
+        });
     }
     Ok(set)
 }
@@ -182,15 +224,28 @@ pub(super) enum Which {
     Next,
 }
 
-pub(super) fn expect_set(set: &Set, expected: [u8; 32], height: u64, which: Which) -> Result<(), LightError> {
+pub(super) fn expect_set(
+    set: &Set,
+    expected: [u8; 32],
+    height: u64,
+    which: Which,
+) -> Result<(), LightError> {
     let got = hash32(set.hash_with::<Sha2>())?;
     if got == expected {
         return Ok(());
     }
     let (expected, got) = (Digest32(expected), Digest32(got));
     Err(match which {
-        Which::Validators => LightError::ValidatorsHash { height, expected, got },
-        Which::Next => LightError::NextValidatorsHash { height, expected, got },
+        Which::Validators => LightError::ValidatorsHash {
+            height,
+            expected,
+            got,
+        },
+        Which::Next => LightError::NextValidatorsHash {
+            height,
+            expected,
+            got,
+        },
     })
 }
 
@@ -222,15 +277,25 @@ pub(super) fn address(id: &tendermint::account::Id) -> Address {
 }
 
 pub(super) fn malformed(what: &'static str, reason: impl ToString) -> LightError {
-    LightError::Malformed { what, reason: reason.to_string() }
+    LightError::Malformed {
+        what,
+        reason: reason.to_string(),
+    }
 }
 
 pub(super) fn at_most(what: &'static str, limit: usize, got: usize) -> Result<(), LightError> {
-    if got > limit { Err(LightError::TooLarge { what, limit, got }) } else { Ok(()) }
+    if got > limit {
+        Err(LightError::TooLarge { what, limit, got })
+    } else {
+        Ok(())
+    }
 }
 
 /// Decodes CBOR that fills `bytes` to the end.
-pub(super) fn decode_exact<'b, T: Decode<'b, ()>>(bytes: &'b [u8], what: &'static str) -> Result<T, LightError> {
+pub(super) fn decode_exact<'b, T: Decode<'b, ()>>(
+    bytes: &'b [u8],
+    what: &'static str,
+) -> Result<T, LightError> {
     let mut d = minicbor::Decoder::new(bytes);
     let value = d.decode().map_err(|e| malformed(what, e))?;
     if d.position() != bytes.len() {

@@ -99,7 +99,10 @@ impl LightClient {
     }
 
     /// Reads [`LightClient::to_bytes`] back, unverified: only for bytes that this very enclave sealed.
-    pub fn danger_from_sealed_bytes(bytes: &[u8], policy: &ChainPolicy) -> Result<Self, LightError> {
+    pub fn danger_from_sealed_bytes(
+        bytes: &[u8],
+        policy: &ChainPolicy,
+    ) -> Result<Self, LightError> {
         const WHAT: &str = "sealed light client";
         policy.validate()?;
         let sealed: Sealed = decode_exact(bytes, WHAT)?;
@@ -111,11 +114,23 @@ impl LightClient {
                 got: Digest32(sealed.checkpoint.hash),
             });
         }
-        let rising = sealed.anchors.windows(2).all(|w| w.first().map(|a| a.height) < w.last().map(|a| a.height));
-        let first_is_checkpoint = sealed.anchors.first().is_some_and(|a| a.hash == sealed.checkpoint.hash);
-        let below_head = sealed.anchors.last().is_some_and(|a| a.height <= sealed.head.height);
+        let rising = sealed
+            .anchors
+            .windows(2)
+            .all(|w| w.first().map(|a| a.height) < w.last().map(|a| a.height));
+        let first_is_checkpoint = sealed
+            .anchors
+            .first()
+            .is_some_and(|a| a.hash == sealed.checkpoint.hash);
+        let below_head = sealed
+            .anchors
+            .last()
+            .is_some_and(|a| a.height <= sealed.head.height);
         if !(rising && first_is_checkpoint && below_head) {
-            return Err(malformed(WHAT, "anchors do not lead from the checkpoint to the head"));
+            return Err(malformed(
+                WHAT,
+                "anchors do not lead from the checkpoint to the head",
+            ));
         }
         let anchors = sealed.anchors.into_iter().map(TrustedHeader).collect();
         Ok(Self::new(policy, anchors, TrustedHeader(sealed.head)))
@@ -148,10 +163,25 @@ impl LightClient {
         path: &Path,
         known: impl Fn(u64) -> Option<&'a TrustedHeader>,
     ) -> Result<Vec<TrustedHeader>, LightError> {
-        at_most("the number of light blocks in a path", MAX_PATH_BLOCKS, path.blocks.len())?;
-        let from_next = path.from_next_validators.as_deref().map(parse_set).transpose()?;
-        let blocks = path.blocks.iter().map(LightBlock::parse).collect::<Result<Vec<_>, _>>()?;
-        let claimed = blocks.iter().map(|b| fields(&b.signed_header)).collect::<Result<Vec<_>, _>>()?;
+        at_most(
+            "the number of light blocks in a path",
+            MAX_PATH_BLOCKS,
+            path.blocks.len(),
+        )?;
+        let from_next = path
+            .from_next_validators
+            .as_deref()
+            .map(parse_set)
+            .transpose()?;
+        let blocks = path
+            .blocks
+            .iter()
+            .map(LightBlock::parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        let claimed = blocks
+            .iter()
+            .map(|b| fields(&b.signed_header))
+            .collect::<Result<Vec<_>, _>>()?;
         let first = self.anchors.first().map_or(0, TrustedHeader::height);
         let steps = steps(&blocks, &claimed, from_next.as_ref(), first, known)?;
         let mut solved = presolve(&steps, &self.params).into_iter();
@@ -180,15 +210,29 @@ fn steps<'a, 'k: 'a>(
     for (block, claim) in blocks.iter().zip(claimed) {
         let next = before.map_or(from_next, |(_, b)| b.next_validators.as_ref());
         let Some(anchor) = known(claim.height).map(|a| &a.0) else {
-            return Err(LightError::BeforeCheckpoint { first, got: claim.height });
+            return Err(LightError::BeforeCheckpoint {
+                first,
+                got: claim.height,
+            });
         };
-        let from = before.map(|(fields, _)| fields).filter(|b| b.height > anchor.height).unwrap_or(anchor);
+        let from = before
+            .map(|(fields, _)| fields)
+            .filter(|b| b.height > anchor.height)
+            .unwrap_or(anchor);
         before = Some((claim, block));
         if anchor.height != claim.height {
-            out.push(Step { from, from_next: next, block });
+            out.push(Step {
+                from,
+                from_next: next,
+                block,
+            });
         } else if anchor.hash != claim.hash {
             let (known, got) = (Digest32(anchor.hash), Digest32(claim.hash));
-            return Err(LightError::Conflict { height: claim.height, known, got });
+            return Err(LightError::Conflict {
+                height: claim.height,
+                known,
+                got,
+            });
         }
     }
     Ok(out)

@@ -9,10 +9,10 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::{IsIdentity, VartimeMultiscalarMul};
-use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use sha2::{Digest, Sha512};
 
 /// One signature to check. UNTRUSTED.
@@ -37,7 +37,11 @@ impl Equation {
     fn new(signed: &Signed<'_>) -> Option<Self> {
         let (r, s) = signed.signature.split_first_chunk::<32>()?;
         let s = <[u8; 32]>::try_from(s).ok()?;
-        let k = Sha512::new().chain_update(r).chain_update(signed.key).chain_update(signed.message).finalize();
+        let k = Sha512::new()
+            .chain_update(r)
+            .chain_update(signed.key)
+            .chain_update(signed.message)
+            .finalize();
         Some(Equation {
             r: CompressedEdwardsY(*r),
             s: Option::from(Scalar::from_canonical_bytes(s))?,
@@ -51,7 +55,10 @@ pub fn verify(signed: &Signed<'_>) -> bool {
     verify_one(signed).is_some_and(|difference| difference.mul_by_cofactor().is_identity())
 }
 
-#[expect(clippy::arithmetic_side_effects, reason = "group operations do not overflow")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "group operations do not overflow"
+)]
 fn verify_one(signed: &Signed<'_>) -> Option<EdwardsPoint> {
     let equation = Equation::new(signed)?;
     let key = CompressedEdwardsY(*signed.key).decompress()?;
@@ -69,9 +76,15 @@ pub fn verify_batch(batch: &[Signed<'_>]) -> bool {
 }
 
 /// The sum over all equations, each times its coefficient. Signatures under one key share one point.
-#[expect(clippy::arithmetic_side_effects, reason = "arithmetic modulo the group order does not overflow")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "arithmetic modulo the group order does not overflow"
+)]
 fn combination(batch: &[Signed<'_>]) -> Option<EdwardsPoint> {
-    let equations = batch.iter().map(Equation::new).collect::<Option<Vec<_>>>()?;
+    let equations = batch
+        .iter()
+        .map(Equation::new)
+        .collect::<Option<Vec<_>>>()?;
     let coefficients = coefficients(batch, &equations);
     let mut base = Scalar::ZERO;
     let mut keys = BTreeMap::<&[u8; 32], Scalar>::new();
@@ -106,7 +119,11 @@ fn coefficients(batch: &[Signed<'_>], equations: &[Equation]) -> Vec<Scalar> {
     let seed = seed.finalize();
     let mut out = Vec::with_capacity(batch.len());
     for block in 0u64.. {
-        let hash: [u8; 64] = Sha512::new().chain_update(seed).chain_update(block.to_le_bytes()).finalize().into();
+        let hash: [u8; 64] = Sha512::new()
+            .chain_update(seed)
+            .chain_update(block.to_le_bytes())
+            .finalize()
+            .into();
         for part in hash.as_chunks::<16>().0 {
             if out.len() == batch.len() {
                 return out;

@@ -15,7 +15,9 @@ use tendermint::trust_threshold::TrustThresholdFraction as Threshold;
 use tendermint::validator::{Info, Set};
 use tendermint::vote::{CanonicalVote, Type};
 use tendermint_light_client_verifier::errors::VerificationError;
-use tendermint_light_client_verifier::operations::{CommitValidator, VotingPowerCalculator, VotingPowerTally};
+use tendermint_light_client_verifier::operations::{
+    CommitValidator, VotingPowerCalculator, VotingPowerTally,
+};
 use tendermint_proto::Protobuf;
 use tendermint_proto::v0_38::types::CanonicalVote as RawCanonicalVote;
 
@@ -56,12 +58,18 @@ impl<'a> Votes<'a> {
         });
         match twice {
             Some(address) => Err(VerificationError::duplicate_validator(address)),
-            None => Ok(Votes { signed_header, by_address }),
+            None => Ok(Votes {
+                signed_header,
+                by_address,
+            }),
         }
     }
 
     fn of(&self, address: &account::Id) -> Option<usize> {
-        let found = self.by_address.binary_search_by_key(address, |(a, _)| *a).ok()?;
+        let found = self
+            .by_address
+            .binary_search_by_key(address, |(a, _)| *a)
+            .ok()?;
         self.by_address.get(found).map(|(_, index)| *index)
     }
 
@@ -69,7 +77,11 @@ impl<'a> Votes<'a> {
     fn signature(&self, index: usize) -> Result<(&'a [u8], Vec<u8>), VerificationError> {
         let commit = &self.signed_header.commit;
         match commit.signatures.get(index) {
-            Some(CommitSig::BlockIdFlagCommit { timestamp, signature: Some(signature), .. }) => {
+            Some(CommitSig::BlockIdFlagCommit {
+                timestamp,
+                signature: Some(signature),
+                ..
+            }) => {
                 let vote = CanonicalVote {
                     vote_type: Type::Precommit,
                     height: commit.height,
@@ -78,7 +90,10 @@ impl<'a> Votes<'a> {
                     timestamp: Some(*timestamp),
                     chain_id: self.signed_header.header.chain_id.clone(),
                 };
-                Ok((signature.as_bytes(), Protobuf::<RawCanonicalVote>::encode_length_delimited_vec(vote)))
+                Ok((
+                    signature.as_bytes(),
+                    Protobuf::<RawCanonicalVote>::encode_length_delimited_vec(vote),
+                ))
             }
             _ => Err(VerificationError::missing_signature()),
         }
@@ -94,10 +109,16 @@ struct Picked<'a> {
 fn pick<'a>(votes: &Votes<'_>, set: &'a Set, trust_threshold: Threshold) -> Picked<'a> {
     let mut picked = Picked {
         votes: Vec::new(),
-        tally: VotingPowerTally { total: set.total_voting_power().value(), tallied: 0, trust_threshold },
+        tally: VotingPowerTally {
+            total: set.total_voting_power().value(),
+            tallied: 0,
+            trust_threshold,
+        },
     };
     for validator in set.validators() {
-        let Some(index) = votes.of(&validator.address) else { continue };
+        let Some(index) = votes.of(&validator.address) else {
+            continue;
+        };
         picked.votes.push((index, validator));
         // Sets are parsed: addresses differ and the total fits, so this never saturates.
         picked.tally.tallied = picked.tally.tallied.saturating_add(validator.power());
@@ -110,7 +131,11 @@ fn pick<'a>(votes: &Votes<'_>, set: &'a Set, trust_threshold: Threshold) -> Pick
 
 fn key_of(validator: &Info) -> [u8; 32] {
     // Sets with other keys are refused when they are parsed.
-    validator.pub_key.ed25519().map(|k| *k.as_bytes_array()).unwrap_or_default()
+    validator
+        .pub_key
+        .ed25519()
+        .map(|k| *k.as_bytes_array())
+        .unwrap_or_default()
 }
 
 /// Gives the 32 bytes of a key as an array.
@@ -134,12 +159,20 @@ pub(super) struct Needed<'a> {
 
 impl Needed<'_> {
     pub fn signed(&self) -> Signed<'_> {
-        Signed { key: &self.id.1, message: &self.message, signature: self.signature }
+        Signed {
+            key: &self.id.1,
+            message: &self.message,
+            signature: self.signature,
+        }
     }
 
     fn bad(&self) -> VerificationError {
         let validator = Box::new(self.validator.clone());
-        VerificationError::invalid_signature(self.signature.to_vec(), validator, self.message.clone())
+        VerificationError::invalid_signature(
+            self.signature.to_vec(),
+            validator,
+            self.message.clone(),
+        )
     }
 }
 
@@ -159,7 +192,12 @@ pub(super) fn needed<'a>(
             let id = (index, key_of(validator));
             if seen.insert(id) {
                 let (signature, message) = votes.signature(index)?;
-                all.push(Needed { id, validator, signature, message });
+                all.push(Needed {
+                    id,
+                    validator,
+                    signature,
+                    message,
+                });
             }
         }
     }
@@ -185,8 +223,14 @@ impl Power<'_> {
 }
 
 /// One tally for each set that was asked for; the library's signature wants them apart.
-fn first(tallies: &[VotingPowerTally], index: usize) -> Result<VotingPowerTally, VerificationError> {
-    tallies.get(index).copied().ok_or_else(VerificationError::missing_signature)
+fn first(
+    tallies: &[VotingPowerTally],
+    index: usize,
+) -> Result<VotingPowerTally, VerificationError> {
+    tallies
+        .get(index)
+        .copied()
+        .ok_or_else(VerificationError::missing_signature)
 }
 
 impl VotingPowerCalculator for Power<'_> {
@@ -201,8 +245,11 @@ impl VotingPowerCalculator for Power<'_> {
         threshold: Threshold,
         untrusted: &Set,
     ) -> Result<(), VerificationError> {
-        let (trusted, own) =
-            self.voting_power_in_sets(header, (trusted, threshold), (untrusted, Threshold::TWO_THIRDS))?;
+        let (trusted, own) = self.voting_power_in_sets(
+            header,
+            (trusted, threshold),
+            (untrusted, Threshold::TWO_THIRDS),
+        )?;
         if !is_enough(trusted.tallied, trusted.total, threshold) {
             return Err(VerificationError::not_enough_trust(trusted));
         }
@@ -212,7 +259,11 @@ impl VotingPowerCalculator for Power<'_> {
         Ok(())
     }
 
-    fn check_signers_overlap(&self, header: &SignedHeader, set: &Set) -> Result<(), VerificationError> {
+    fn check_signers_overlap(
+        &self,
+        header: &SignedHeader,
+        set: &Set,
+    ) -> Result<(), VerificationError> {
         let tally = self.voting_power_in(header, set, Threshold::TWO_THIRDS)?;
         if !is_enough(tally.tallied, tally.total, Threshold::TWO_THIRDS) {
             return Err(VerificationError::insufficient_signers_overlap(tally));
@@ -245,9 +296,17 @@ impl VotingPowerCalculator for Power<'_> {
 pub(super) struct Commits;
 
 impl CommitValidator for Commits {
-    fn validate_full(&self, signed_header: &SignedHeader, set: &Set) -> Result<(), VerificationError> {
+    fn validate_full(
+        &self,
+        signed_header: &SignedHeader,
+        set: &Set,
+    ) -> Result<(), VerificationError> {
         let members: BTreeSet<_> = set.validators().iter().map(|v| v.address).collect();
-        let votes = signed_header.commit.signatures.iter().filter_map(CommitSig::validator_address);
+        let votes = signed_header
+            .commit
+            .signatures
+            .iter()
+            .filter_map(CommitSig::validator_address);
         match votes.into_iter().find(|signer| !members.contains(signer)) {
             Some(signer) => Err(VerificationError::faulty_signer(signer, set.clone())),
             None => Ok(()),

@@ -7,13 +7,17 @@ use core::time::Duration;
 use baton_attest::identity::Digest32;
 use tendermint::trust_threshold::TrustThresholdFraction as Threshold;
 use tendermint::validator::Set;
-use tendermint_light_client_verifier::errors::{VerificationError, VerificationErrorDetail as Detail};
+use tendermint_light_client_verifier::errors::{
+    VerificationError, VerificationErrorDetail as Detail,
+};
 use tendermint_light_client_verifier::options::Options;
 use tendermint_light_client_verifier::predicates::VerificationPredicates;
 use tendermint_light_client_verifier::types::{TrustedBlockState, UntrustedBlockState};
 use tendermint_light_client_verifier::{PredicateVerifier, Verdict, Verifier};
 
-use super::block::{Parsed, Sha2, Which, address, expect_set, fields, hash32, malformed, parse_set};
+use super::block::{
+    Parsed, Sha2, Which, address, expect_set, fields, hash32, malformed, parse_set,
+};
 use super::ed25519::verify_batch;
 use super::power::{Commits, Needed, Power, SignatureId, needed};
 use super::{Fields, LightBlock, LightError, Time, TrustedHeader};
@@ -55,8 +59,15 @@ impl StepParams {
         let (numerator, denominator) = self.trust_threshold;
         // The library multiplies unchecked.
         let fits = numerator <= u64::from(u32::MAX) && denominator <= u64::from(u32::MAX);
-        let threshold = if fits { Threshold::new(numerator, denominator).ok() } else { None };
-        threshold.ok_or(LightError::BadThreshold { numerator, denominator })
+        let threshold = if fits {
+            Threshold::new(numerator, denominator).ok()
+        } else {
+            None
+        };
+        threshold.ok_or(LightError::BadThreshold {
+            numerator,
+            denominator,
+        })
     }
 }
 
@@ -72,7 +83,11 @@ pub fn verify_step(
 ) -> Result<TrustedHeader, LightError> {
     let from_next = from_next.map(parse_set).transpose()?;
     let block = block.parse()?;
-    let step = Step { from: &trusted.0, from_next: from_next.as_ref(), block: &block };
+    let step = Step {
+        from: &trusted.0,
+        from_next: from_next.as_ref(),
+        block: &block,
+    };
     step.verify(params, &BTreeSet::new()).map(TrustedHeader)
 }
 
@@ -93,10 +108,23 @@ pub fn check_signed_by(
     from.height = trusted_height;
     from.next_validators_hash = hash32(set.hash_with::<Sha2>())?;
     // The earliest time that a header can carry: year 1.
-    from.time = Time { secs: -62_135_596_800, nanos: 0 };
-    let params =
-        StepParams { trusting_period: None, trust_threshold, now: Now::OfTheHeader, adjacent_age_limit: false };
-    Step { from: &from, from_next: Some(&set), block: &block }.verify(&params, &BTreeSet::new()).map(|_| ())
+    from.time = Time {
+        secs: -62_135_596_800,
+        nanos: 0,
+    };
+    let params = StepParams {
+        trusting_period: None,
+        trust_threshold,
+        now: Now::OfTheHeader,
+        adjacent_age_limit: false,
+    };
+    Step {
+        from: &from,
+        from_next: Some(&set),
+        block: &block,
+    }
+    .verify(&params, &BTreeSet::new())
+    .map(|_| ())
 }
 
 /// One step to verify: the header before, the set after it, and the block.
@@ -116,8 +144,13 @@ impl<'a> Step<'a> {
     fn threshold(&self, params: &StepParams) -> Result<Threshold, LightError> {
         let threshold = params.threshold()?;
         let same_chain = self.block.signed_header.header.chain_id.as_str() == self.from.chain_id;
-        let below_two_thirds = threshold.numerator().saturating_mul(3) < threshold.denominator().saturating_mul(2);
-        Ok(if !same_chain && below_two_thirds { Threshold::TWO_THIRDS } else { threshold })
+        let below_two_thirds =
+            threshold.numerator().saturating_mul(3) < threshold.denominator().saturating_mul(2);
+        Ok(if !same_chain && below_two_thirds {
+            Threshold::TWO_THIRDS
+        } else {
+            threshold
+        })
     }
 
     /// The signatures that this step's verdict depends on.
@@ -127,24 +160,43 @@ impl<'a> Step<'a> {
             (false, Some(set)) => Vec::from([(set, self.threshold(params).ok()?), own]),
             _ => Vec::from([own]),
         };
-        needed(&self.block.signed_header, &sets).ok().map(|(signatures, _)| signatures)
+        needed(&self.block.signed_header, &sets)
+            .ok()
+            .map(|(signatures, _)| signatures)
     }
 
     /// The verdict. `known` are signatures of this block that were already found valid.
-    pub fn verify(&self, params: &StepParams, known: &BTreeSet<SignatureId>) -> Result<Fields, LightError> {
+    pub fn verify(
+        &self,
+        params: &StepParams,
+        known: &BTreeSet<SignatureId>,
+    ) -> Result<Fields, LightError> {
         let header = &self.block.signed_header.header;
         let (height, adjacent) = (header.height.value(), self.is_adjacent());
         if height <= self.from.height {
-            return Err(LightError::NotForward { trusted: self.from.height, got: height });
+            return Err(LightError::NotForward {
+                trusted: self.from.height,
+                got: height,
+            });
         }
         let next_validators = match (self.from_next, adjacent) {
             (Some(set), _) => {
-                expect_set(set, self.from.next_validators_hash, self.from.height, Which::Next)?;
+                expect_set(
+                    set,
+                    self.from.next_validators_hash,
+                    self.from.height,
+                    Which::Next,
+                )?;
                 set
             }
             // Not read for an adjacent step: the hashes link the sets.
             (None, true) => &self.block.validators,
-            (None, false) => return Err(LightError::MissingNextValidators { from: self.from.height, to: height }),
+            (None, false) => {
+                return Err(LightError::MissingNextValidators {
+                    from: self.from.height,
+                    to: height,
+                });
+            }
         };
         let rules = Rules {
             judge_age: params.trusting_period.is_some() && (params.adjacent_age_limit || !adjacent),
@@ -162,7 +214,11 @@ impl<'a> Step<'a> {
         let trusted = TrustedBlockState {
             chain_id: &header.chain_id,
             header_time: library_time(self.from.time)?,
-            height: self.from.height.try_into().map_err(|_| malformed("trusted height", "out of range"))?,
+            height: self
+                .from
+                .height
+                .try_into()
+                .map_err(|_| malformed("trusted height", "out of range"))?,
             next_validators,
             next_validators_hash: tendermint::Hash::Sha256(self.from.next_validators_hash),
         };
@@ -197,7 +253,11 @@ pub(super) fn presolve(steps: &[Step<'_>], params: &StepParams) -> Vec<BTreeSet<
         let batch: Vec<_> = group.iter().flatten().map(Needed::signed).collect();
         let good = verify_batch(&batch);
         known.extend(group.drain(..).map(|step| {
-            if good { step.iter().map(|n| n.id).collect() } else { BTreeSet::new() }
+            if good {
+                step.iter().map(|n| n.id).collect()
+            } else {
+                BTreeSet::new()
+            }
         }));
     };
     for step in steps {
@@ -222,19 +282,35 @@ type TmTime = tendermint::Time;
 impl VerificationPredicates for Rules {
     type Sha256 = Sha2;
 
-    fn is_within_trust_period(&self, trusted: TmTime, period: Duration, now: TmTime) -> Result<(), VerificationError> {
+    fn is_within_trust_period(
+        &self,
+        trusted: TmTime,
+        period: Duration,
+        now: TmTime,
+    ) -> Result<(), VerificationError> {
         if !self.judge_age {
             return Ok(());
         }
         let expires_at = (trusted + period).map_err(VerificationError::tendermint)?;
-        if expires_at > now { Ok(()) } else { Err(VerificationError::not_within_trust_period(expires_at, now)) }
+        if expires_at > now {
+            Ok(())
+        } else {
+            Err(VerificationError::not_within_trust_period(expires_at, now))
+        }
     }
 
-    fn is_header_from_past(&self, header: TmTime, drift: Duration, now: TmTime) -> Result<(), VerificationError> {
+    fn is_header_from_past(
+        &self,
+        header: TmTime,
+        drift: Duration,
+        now: TmTime,
+    ) -> Result<(), VerificationError> {
         if !self.judge_future || header < now {
             return Ok(());
         }
-        Err(VerificationError::header_from_the_future(header, now, drift))
+        Err(VerificationError::header_from_the_future(
+            header, now, drift,
+        ))
     }
 
     fn is_matching_chain_id(
@@ -259,47 +335,67 @@ fn digest(hash: tendermint::Hash) -> Digest32 {
 fn refusal(detail: Detail, step: &Step<'_>, params: &StepParams) -> LightError {
     let height = step.block.signed_header.header.height.value();
     match detail {
-        Detail::HeaderFromTheFuture(e) => {
-            LightError::FromFuture { header: e.header_time.into(), now: e.now.into() }
-        }
+        Detail::HeaderFromTheFuture(e) => LightError::FromFuture {
+            header: e.header_time.into(),
+            now: e.now.into(),
+        },
         Detail::NotEnoughTrust(e) => LightError::NotEnoughTrust {
             signed: e.tally.tallied,
             total: e.tally.total,
             numerator: params.trust_threshold.0,
             denominator: params.trust_threshold.1,
         },
-        Detail::InsufficientSignersOverlap(e) => {
-            LightError::NotEnoughSigned { signed: e.tally.tallied, total: e.tally.total }
-        }
-        Detail::DuplicateValidator(e) => {
-            LightError::DuplicateValidator { what: "commit", address: address(&e.address) }
-        }
-        Detail::InvalidSignature(e) => LightError::BadSignature { height, address: address(&e.validator.address) },
+        Detail::InsufficientSignersOverlap(e) => LightError::NotEnoughSigned {
+            signed: e.tally.tallied,
+            total: e.tally.total,
+        },
+        Detail::DuplicateValidator(e) => LightError::DuplicateValidator {
+            what: "commit",
+            address: address(&e.address),
+        },
+        Detail::InvalidSignature(e) => LightError::BadSignature {
+            height,
+            address: address(&e.validator.address),
+        },
         Detail::InvalidCommitValue(e) => LightError::CommitForOther {
             height,
             expected: digest(e.header_hash),
             got: digest(e.commit_hash),
         },
-        Detail::InvalidNextValidatorSet(e) => next_set_refusal(e.header_next_validators_hash, e.next_validators_hash, step),
+        Detail::InvalidNextValidatorSet(e) => {
+            next_set_refusal(e.header_next_validators_hash, e.next_validators_hash, step)
+        }
         Detail::InvalidValidatorSet(e) => LightError::ValidatorsHash {
             height,
             expected: digest(e.header_validators_hash),
             got: digest(e.validators_hash),
         },
-        Detail::NonIncreasingHeight(_) => LightError::NotForward { trusted: step.from.height, got: height },
+        Detail::NonIncreasingHeight(_) => LightError::NotForward {
+            trusted: step.from.height,
+            got: height,
+        },
         Detail::NonMonotonicBftTime(e) => LightError::TimeNotForward {
             trusted: e.trusted_header_bft_time.into(),
             got: e.header_bft_time.into(),
         },
-        Detail::NotWithinTrustPeriod(e) => LightError::Expired { expires: e.expires_at.into(), now: e.now.into() },
+        Detail::NotWithinTrustPeriod(e) => LightError::Expired {
+            expires: e.expires_at.into(),
+            now: e.now.into(),
+        },
         Detail::NoSignatureForCommit(_) => LightError::NoSignatures { height },
         Detail::MismatchPreCommitLength(e) => LightError::SignatureCount {
             height,
             expected: e.validator_length,
             got: e.pre_commit_length,
         },
-        Detail::FaultySigner(e) => LightError::UnknownSigner { height, address: address(&e.signer) },
-        Detail::ChainIdMismatch(e) => LightError::ChainId { expected: e.expected, got: e.got },
+        Detail::FaultySigner(e) => LightError::UnknownSigner {
+            height,
+            address: address(&e.signer),
+        },
+        Detail::ChainIdMismatch(e) => LightError::ChainId {
+            expected: e.expected,
+            got: e.got,
+        },
         Detail::MissingSignature(_) => malformed("commit", "a vote without a signature"),
         Detail::Tendermint(e) => malformed("light block", e.source),
     }
@@ -308,9 +404,15 @@ fn refusal(detail: Detail, step: &Step<'_>, params: &StepParams) -> LightError {
 /// The library has one error for two checks: the block's own next set, and the link from the header before it.
 fn next_set_refusal(named: tendermint::Hash, got: tendermint::Hash, step: &Step<'_>) -> LightError {
     let header = &step.block.signed_header.header;
-    if named == header.next_validators_hash && got != tendermint::Hash::Sha256(step.from.next_validators_hash) {
+    if named == header.next_validators_hash
+        && got != tendermint::Hash::Sha256(step.from.next_validators_hash)
+    {
         let (height, expected, got) = (header.height.value(), digest(named), digest(got));
-        return LightError::NextValidatorsHash { height, expected, got };
+        return LightError::NextValidatorsHash {
+            height,
+            expected,
+            got,
+        };
     }
     LightError::NextValidatorsHash {
         height: step.from.height,

@@ -1,0 +1,115 @@
+//! One header, and several of one validator set, against tendermint-light-client-verifier as it comes, in one run.
+//!
+//! Each case prints the ratio of the two medians: theirs over ours. The goal for one header is 2.3 on a generic build.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use baton_chain::light::{LightBlock, LightClient};
+use common::{DAY, PERIOD, make, path, policy_of, vals};
+use criterion::{Criterion, criterion_group, criterion_main};
+use tendermint::block::signed_header::SignedHeader;
+use tendermint::validator::Set;
+use tendermint_light_client_verifier::options::Options;
+use tendermint_light_client_verifier::types::{
+    TrustThreshold, TrustedBlockState, UntrustedBlockState,
+};
+use tendermint_light_client_verifier::{ProdVerifier, Verdict, Verifier};
+use tendermint_proto::Protobuf;
+use tendermint_proto::v0_38::types as pb;
+
+fn theirs(from: &LightBlock, blocks: &[LightBlock]) {
+    // From bytes, as ours.
+    let header = |b: &LightBlock| {
+        <SignedHeader as Protobuf<pb::SignedHeader>>::decode_vec(&b.signed_header).unwrap()
+    };
+    let set = |b: &[u8]| <Set as Protobuf<pb::ValidatorSet>>::decode_vec(b).unwrap();
+    let mut trusted = header(from);
+    let mut next = set(from.next_validators.as_deref().unwrap());
+    for block in blocks {
+        let (signed_header, validators) = (header(block), set(&block.validators));
+        let following = set(block.next_validators.as_deref().unwrap());
+        let options = Options {
+            trust_threshold: TrustThreshold::ONE_THIRD,
+            trusting_period: Duration::from_secs(PERIOD as u64),
+            clock_drift: Duration::from_secs(1),
+        };
+        let verdict = ProdVerifier::default().verify_update_header(
+            UntrustedBlockState {
+                signed_header: &signed_header,
+                validators: &validators,
+                next_validators: Some(&following),
+            },
+            TrustedBlockState {
+                chain_id: &trusted.header.chain_id,
+                header_time: trusted.header.time,
+                height: trusted.header.height,
+                next_validators: &next,
+                next_validators_hash: trusted.header.next_validators_hash,
+            },
+            &options,
+            signed_header.header.time,
+        );
+        assert!(matches!(verdict, Verdict::Success), "{verdict:?}");
+        (trusted, next) = (signed_header, following);
+    }
+}
+
+fn ours(client: &LightClient, from: &LightBlock, blocks: &[LightBlock]) {
+    let mut client = client.clone();
+    client.advance(&path(from, blocks)).unwrap();
+}
+
+/// Medians of alternating runs, so that a busy machine slows both alike.
+fn ratio(mut theirs: impl FnMut(), mut ours: impl FnMut()) -> (Duration, Duration, f64) {
+    let time = |f: &mut dyn FnMut()| {
+        let start = Instant::now();
+        f();
+        start.elapsed()
+    };
+    let mut samples: Vec<_> = (0..25)
+        .map(|_| (time(&mut theirs), time(&mut ours)))
+        .collect();
+    samples.sort_by_key(|s| s.0);
+    let a = samples[12].0;
+    samples.sort_by_key(|s| s.1);
+    let b = samples[12].1;
+    (a, b, a.as_secs_f64() / b.as_secs_f64())
+}
+
+fn bench(c: &mut Criterion) {
+    for (validators, headers) in [(100, 1), (175, 1), (500, 1), (100, 10), (175, 10)] {
+        let set = vals(&vec![10; validators]);
+        let from = make(1, DAY, &set).light_block();
+        // One header is a skip from a day before; several are adjacent.
+        let first = if headers == 1 { 5 } else { 2 };
+        let blocks: Vec<_> = (0..headers)
+            .map(|i| make(first + i, (2 + i) * DAY, &set).light_block())
+            .collect();
+        let client =
+            LightClient::from_checkpoint(&policy_of("test-1", &from, PERIOD), &from).unwrap();
+        let (a, b, ratio) = ratio(
+            || theirs(black_box(&from), &blocks),
+            || ours(&client, black_box(&from), &blocks),
+        );
+        println!(
+            "{validators} validators, {headers} headers: library {a:?}, ours {b:?}, ratio {ratio:.2}"
+        );
+        let name = format!("{validators}_validators_{headers}_headers");
+        let mut group = c.benchmark_group(name);
+        group.sample_size(10);
+        group.bench_function("tendermint-light-client-verifier", |bench| {
+            bench.iter(|| theirs(black_box(&from), &blocks))
+        });
+        group.bench_function("baton", |bench| {
+            bench.iter(|| ours(&client, black_box(&from), &blocks))
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
