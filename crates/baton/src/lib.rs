@@ -1,1 +1,8 @@
-//! baton
+//! The command `baton`: it shows and verifies what the other crates make, and runs the demo network.
+//!
+//! It decides nothing by itself: every verdict comes from the code that an enclave runs. It may use every crate below.
+pub mod cli;
+pub mod commands;
+pub mod files;
+pub mod output;
+pub mod times;

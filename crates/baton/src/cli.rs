@@ -1,0 +1,359 @@
+//! The command line: every command, its arguments and its help, in one place.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{evidence, evidence_show, light, log, policy, quote};
+use crate::output::{Exit, Failure, Report, finish};
+use crate::times::{parse_duration, parse_share, parse_time};
+
+/// What every help ends with.
+const EXIT_CODES: &str = "Exit codes: 0 it holds, or it was shown; 1 it was read and is refused; 2 it cannot be read, or was asked wrongly.";
+
+macro_rules! examples {
+    ($($line:literal),* $(,)?) => {
+        concat!("Examples:\n", $("  ", $line, "\n",)* "\nExit codes: 0 it holds, or it was shown; 1 it was read and is refused; 2 it cannot be read, or was asked wrongly.")
+    };
+}
+
+/// Hands a network's secret from one enclave build to the next, and only to a build that the network voted for.
+#[derive(Debug, Parser)]
+#[command(name = "baton", version, after_help = examples!(
+    "baton                                             run the demo",
+    "baton quote verify node.quote --collateral c.json",
+    "baton evidence verify recording.json --json",
+))]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole story on an embedded chain: genesis, vote, handover, activation, erase
+    Demo(DemoArgs),
+    /// Attempt every attack on a running network, and show what refuses it
+    Attacks(AttacksArgs),
+    /// Quotes of SGX enclaves
+    #[command(subcommand)]
+    Quote(QuoteCommand),
+    /// Light blocks of a CometBFT chain
+    #[command(subcommand)]
+    Light(LightCommand),
+    /// Evidence of a vote
+    #[command(subcommand)]
+    Evidence(EvidenceCommand),
+    /// The policy that is built into an enclave
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// The custody log
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+/// Arguments of `baton demo`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton demo",
+    "baton demo --keep ./demo      keep sealed files, evidence and logs, for the other commands",
+    "baton demo --resume ./demo    go on where a demo was killed",
+))]
+pub struct DemoArgs {
+    /// Keep everything in this folder, which must be new or empty
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub keep: Option<PathBuf>,
+    /// Go on with the demo that was kept in this folder
+    #[arg(long, value_name = "DIR")]
+    pub resume: Option<PathBuf>,
+    /// How many nodes the network has
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub nodes: usize,
+    /// Make keys and nonces from this number, so that a run can be repeated
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Default for DemoArgs {
+    fn default() -> Self {
+        DemoArgs { keep: None, resume: None, nodes: 4, seed: None, json: false }
+    }
+}
+
+/// Arguments of `baton attacks`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = examples!(
+    "baton attacks",
+    "baton attacks --only A03 --only A23",
+))]
+pub struct AttacksArgs {
+    /// Only this attack; may be given more than once
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    /// Make keys and nonces from this number, so that a run can be repeated
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuoteCommand {
+    /// Verify a quote with its collateral, and say which enclave on which machine it shows
+    Verify(QuoteArgs),
+}
+
+/// Arguments of `baton quote verify`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton quote verify node.quote --collateral collateral.json",
+    "baton quote verify node.hex --collateral collateral.json --at 2025-07-19T10:01:17Z",
+    "baton quote verify node.quote --collateral collateral.json --policy policy.toml --purpose receipt",
+    "baton quote verify node.quote --collateral set.json --collateral tcbinfo.json --collateral crl.der",
+))]
+pub struct QuoteArgs {
+    /// A DCAP quote of version 3, as bytes or as hexadecimal text
+    #[arg(value_name = "QUOTE")]
+    pub quote: PathBuf,
+    /// Collateral: JSON of dcap-qvl's form, then if wanted Intel's single answers (TCB info, QE identity, CRL), which replace a part of it
+    #[arg(long, value_name = "FILE", required = true)]
+    pub collateral: Vec<PathBuf>,
+    /// Time of the judgement: unix seconds or RFC 3339. Without it, the newest date that the collateral holds
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub at: Option<u64>,
+    /// A policy (TOML or CBOR) whose rules for builds and platforms decide; a TOML file may hold section `tcb` alone
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// What the quote is for: a secret that crosses is judged strictly, a receipt counts with old collateral
+    #[arg(long, value_enum, default_value_t = PurposeArg::Secret)]
+    pub purpose: PurposeArg,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a quote is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PurposeArg {
+    /// A secret crosses to the machine.
+    Secret,
+    /// The enclave shows that it holds a secret.
+    Receipt,
+}
+
+#[derive(Debug, Subcommand)]
+enum LightCommand {
+    /// Verify a header from a trusted one, as an enclave does
+    Verify(LightArgs),
+}
+
+/// Arguments of `baton light verify`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton light verify --trusted block_50000.json --target block_157000.json --trusting-period 18d",
+    "baton light verify --target ibc_update_client.json    (the file names its own trusted validators)",
+    "baton light verify --target recording.json            (from its trusted block, along its path)",
+))]
+pub struct LightArgs {
+    /// The block that you trust: `/signed_block` answer, light block of RPC answers, IBC header, or CBOR light block
+    #[arg(long, value_name = "FILE")]
+    pub trusted: Option<PathBuf>,
+    /// The block to verify, in one of the same forms, or a recording
+    #[arg(long, value_name = "FILE")]
+    pub target: PathBuf,
+    /// Longest gap that a step may skip; adjacent steps have no limit
+    #[arg(long, value_name = "DURATION", default_value = "14d", value_parser = parse_duration)]
+    pub trusting_period: u64,
+    /// Share of the trusted power that must be exceeded in a skip
+    #[arg(long, value_name = "N/D", default_value = "1/3", value_parser = parse_share)]
+    pub trust: (u64, u64),
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum EvidenceCommand {
+    /// Show what is in a file of evidence, without verifying it
+    Show(EvidenceShowArgs),
+    /// Verify a file of evidence: the vote, else the inclusion, else the path
+    Verify(EvidenceArgs),
+}
+
+/// Arguments of `baton evidence show`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton evidence show recording.json",
+    "baton evidence show demo/evidence/upgrade.cbor --json",
+))]
+pub struct EvidenceShowArgs {
+    /// A recording (JSON), or evidence as hosts send it to enclaves (CBOR)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `baton evidence verify`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton evidence verify recording.json",
+    "baton evidence verify recording.json --policy policy.toml",
+    "baton evidence verify upgrade.cbor --policy policy.cbor --trusted checkpoint.cbor",
+))]
+pub struct EvidenceArgs {
+    /// A recording (JSON), or evidence as hosts send it to enclaves (CBOR, needs --policy and --trusted)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// A policy (TOML or CBOR) that decides; a TOML file may hold section `chain` alone. Without it: the file's chain id and
+    /// first trusted block, the SDK's default bars, 14 days and 1/3
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// The light block of the policy's checkpoint, for evidence in CBOR
+    #[arg(long, value_name = "FILE")]
+    pub trusted: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Show a policy in both forms, with its digest
+    Show(PolicyArgs),
+    /// Say what a policy means, what it leaves open and what it makes impossible
+    Check(PolicyArgs),
+}
+
+/// Arguments of `baton policy show` and `baton policy check`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton policy show policy.toml",
+    "baton policy check policy.cbor --json",
+))]
+pub struct PolicyArgs {
+    /// A policy: TOML, CBOR, or CBOR as hexadecimal text
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum LogCommand {
+    /// Show the entries of a log, without verifying its signature
+    Show(LogShowArgs),
+    /// Replay a log from its first entry, and verify its root and signature
+    Verify(LogArgs),
+}
+
+/// Arguments of `baton log show`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton log show demo/nodes/1/log",
+    "baton log show demo/nodes/1/log/entries.txt --json",
+))]
+pub struct LogShowArgs {
+    /// A log folder, its entries.txt, or a folder with log folders below it
+    #[arg(value_name = "DIR|FILE")]
+    pub log: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `baton log verify`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton log verify demo/nodes/1/log",
+    "baton log verify demo                                every log below, and how they branch off each other",
+    "baton log verify log --checkpoint seen-elsewhere.txt",
+    "baton log verify log --against last-week/log         nothing that was there has changed",
+))]
+pub struct LogArgs {
+    /// A log folder, its entries.txt, or a folder with log folders below it
+    #[arg(value_name = "DIR|FILE")]
+    pub log: PathBuf,
+    /// Another checkpoint than the folder's, of this or an earlier size
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// An older copy of the log (folder or entries.txt), or an older checkpoint: it must be a prefix
+    #[arg(long, value_name = "OLDER")]
+    pub against: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs one command line.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are answers; a reader that went away does not change the code.
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { Exit::BadInput as u8 } else { Exit::Ok as u8 });
+        }
+    };
+    ExitCode::from(run(cli) as u8)
+}
+
+fn run(cli: Cli) -> Exit {
+    let (answer, json): (Result<Report, Failure>, bool) = match cli.command.unwrap_or(Command::Demo(DemoArgs::default())) {
+        Command::Demo(args) => (not_here("demo"), args.json),
+        Command::Attacks(args) => (not_here("attacks"), args.json),
+        Command::Quote(QuoteCommand::Verify(args)) => (quote::verify(&args), args.json),
+        Command::Light(LightCommand::Verify(args)) => (light::verify(&args), args.json),
+        Command::Evidence(EvidenceCommand::Show(args)) => (evidence_show::show(&args), args.json),
+        Command::Evidence(EvidenceCommand::Verify(args)) => (evidence::verify(&args), args.json),
+        Command::Policy(PolicyCommand::Show(args)) => (policy::show(&args), args.json),
+        Command::Policy(PolicyCommand::Check(args)) => (policy::check(&args), args.json),
+        Command::Log(LogCommand::Show(args)) => (log::show(&args), args.json),
+        Command::Log(LogCommand::Verify(args)) => (log::verify(&args), args.json),
+    };
+    finish(answer, json)
+}
+
+fn not_here(name: &str) -> Result<Report, Failure> {
+    Err(Failure::input(format!("`baton {name}` is not in this build; {EXIT_CODES}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_json_examples_and_exit_codes() {
+        fn leaves(command: &clap::Command, out: &mut Vec<clap::Command>) {
+            let subs: Vec<_> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+            if subs.is_empty() {
+                out.push(command.clone());
+            }
+            subs.into_iter().for_each(|c| leaves(c, out));
+        }
+        let mut all = Vec::new();
+        leaves(&Cli::command(), &mut all);
+        assert_eq!(all.len(), 10);
+        for mut c in all {
+            let help = c.render_long_help().to_string();
+            for wanted in ["--json", "Examples:", EXIT_CODES] {
+                assert!(help.contains(wanted), "{}: no {wanted:?}", c.get_name());
+            }
+        }
+    }
+}

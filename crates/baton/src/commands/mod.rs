@@ -1,0 +1,8 @@
+//! One module for each group of commands.
+
+pub mod evidence;
+pub mod evidence_show;
+pub mod light;
+pub mod log;
+pub mod policy;
+pub mod quote;
