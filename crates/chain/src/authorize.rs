@@ -117,6 +117,10 @@ pub enum Route {
 }
 
 /// What an authorization says, as data for logs and sealed state. It permits nothing by itself.
+///
+/// ```
+/// assert!(minicbor::decode::<baton_chain::authorize::Facts>(&[]).is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Facts {

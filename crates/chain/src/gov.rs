@@ -67,7 +67,7 @@ impl Plan {
     /// always writes the zero, the submitted message may leave it out.
     pub fn same_as(&self, other: &Plan) -> bool {
         let zero = Timestamp { seconds: GO_ZERO_TIME_SECS, nanos: 0 };
-        let time = |p: &Plan| p.time.clone().unwrap_or_else(|| zero.clone());
+        let time = |p: &Plan| p.time.unwrap_or(zero);
         self.name == other.name
             && self.height == other.height
             && self.info == other.info

@@ -336,24 +336,13 @@ impl Recording {
         self.judge_past_x(light, vote, shown, report)
     }
 
-    /// Header X alone decides; a later head can only show that the upgrade was skipped. The header at the plan's height
-    /// less one leaves a last block for a cancellation, so where a later head is known it must show that the plan ran.
     fn judge_past_x(&self, light: &LightClient, vote: &Vote, shown: u64, report: &mut Report) -> bool {
         let (head, x) = (light.head().height(), shown.max(vote.plan_height()));
-        if shown < head && head <= x {
-            return report.refuse("route", format!("header {head} no longer shows the plan: cancelled before X = {x}"));
-        }
         let key = done_key(x, vote.plan_name());
         let done = self.proofs.iter().find(|p| p.store == UPGRADE_STORE && p.key == key);
-        match done.map(|p| p.value.is_some()).filter(|_| head > x) {
-            Some(false) => {
-                report.refuse("route", format!("skipped: head {head} shows neither the plan nor its done key for X = {x}"))
-            }
-            Some(true) => report.ok("route", format!("at X = {x}: shown by header {shown}, and the done key is there at head {head}")),
-            None if shown < x && head > x => {
-                report.refuse("route", format!("header {shown} is below X = {x}: bring header {x}, or the done key at head {head}"))
-            }
-            None => report.ok("route", format!("at X = {x}: shown by header {shown}; unrecorded, on one machine")),
+        match past_x(head, shown, x, done.map(|p| p.value.is_some())) {
+            Ok(text) => report.ok("route", text),
+            Err(text) => report.refuse("route", text),
         }
     }
 
@@ -390,6 +379,23 @@ impl Recording {
         let block = known.ok_or_else(|| format!("the file holds no light block of height {}", tx.height))?;
         let header = self.show(light, block).map_err(|e| e.to_string())?;
         Included::verify(&header, &tx.bytes, &tx.proof).map_err(|e| e.to_string())
+    }
+}
+
+/// Header X alone decides; a later head can only show that the upgrade was skipped. The header at the plan's height
+/// less one leaves a last block for a cancellation, so where a later head is known it must show that the plan ran.
+/// `done`: the done key at the head is proven present or absent.
+fn past_x(head: u64, shown: u64, x: u64, done: Option<bool>) -> Result<String, String> {
+    if shown < head && head <= x {
+        return Err(format!("header {head} no longer shows the plan: cancelled before X = {x}"));
+    }
+    match done.filter(|_| head > x) {
+        Some(false) => Err(format!("skipped: head {head} shows neither the plan nor its done key for X = {x}")),
+        Some(true) => Ok(format!("at X = {x}: shown by header {shown}, and the done key is there at head {head}")),
+        None if shown < x && head > x => {
+            Err(format!("header {shown} is below X = {x}: bring header {x}, or the done key at head {head}"))
+        }
+        None => Ok(format!("at X = {x}: shown by header {shown}; unrecorded, on one machine")),
     }
 }
 
@@ -518,4 +524,26 @@ fn tx(v: &Value) -> Result<Tx, BadRecording> {
         claimed.push(("proof.data", Sha256::digest(data).into(), tx_hash));
     }
     Ok(Tx { height: need("/height")?, bytes, proof, claimed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::past_x;
+
+    #[test]
+    fn header_x_decides_alone_unless_a_later_head_shows_that_it_was_skipped() {
+        past_x(100, 100, 100, None).unwrap();
+        past_x(105, 100, 100, None).unwrap();
+        past_x(105, 100, 100, Some(true)).unwrap();
+        assert!(past_x(105, 100, 100, Some(false)).unwrap_err().starts_with("skipped"));
+    }
+
+    #[test]
+    fn the_header_below_x_needs_what_came_after_it() {
+        past_x(99, 99, 100, None).unwrap();
+        past_x(105, 99, 100, Some(true)).unwrap();
+        assert!(past_x(100, 99, 100, None).unwrap_err().contains("cancelled"));
+        assert!(past_x(105, 99, 100, None).unwrap_err().contains("bring header 100"));
+        assert!(past_x(105, 99, 100, Some(false)).unwrap_err().starts_with("skipped"));
+    }
 }

@@ -743,6 +743,18 @@ fn the_votes_end_lies_below_the_header_that_proves_its_result() {
         let at = Header { height, secs: VOTE_END, hash: [7; 32], last: [6; 32], ..before.clone() };
         VoteEnd::verify(&at.trusted(), &before.trusted(), &set).unwrap()
     };
+    let other = Header {
+        height: 88,
+        secs: 1,
+        hash: [8; 32],
+        last: [5; 32],
+        app_hash: [1; 32],
+        data_hash: None,
+        validators_hash,
+    };
+    let at = Header { height: 89, last: [6; 32], ..other.clone() };
+    let unlinked = VoteEnd::verify(&at.trusted(), &other.trusted(), &set);
+    assert!(matches!(unlinked, Err(VoteError::Power(LightError::NotLinked { .. }))));
     let weigh = |height| Decided::verify(light.head(), &e.plan, &e.proposal).unwrap().weigh(&w.policy, &end(height));
     weigh(89).unwrap();
     for height in [90, 91, 500] {
