@@ -358,12 +358,12 @@ fn every_recorded_path_verifies_and_every_query_proves() {
             // The vote's end may lie behind the path's last block or before it.
             let start = std::iter::once(&first)
                 .chain(&steps)
-                .filter(|b| b.height() < at.height())
+                .filter(|b| b.height().unwrap() < at.height().unwrap())
                 .last()
                 .unwrap();
             let way: Vec<_> = steps
                 .iter()
-                .filter(|b| b.height() <= start.height())
+                .filter(|b| b.height().unwrap() <= start.height().unwrap())
                 .cloned()
                 .chain([at.clone()])
                 .collect();
@@ -381,7 +381,7 @@ fn every_recorded_path_verifies_and_every_query_proves() {
 }
 
 #[test]
-fn skipping_needs_the_path_or_one_of_its_alternatives() {
+fn skipping_needs_the_path() {
     let case = fixture("real/skipping.json");
     let (first, target) = (block(&case["trusted"]), block(&case["target"]));
     let policy = policy_of("baton-fixture-1", &first, 14 * DAY);
@@ -396,16 +396,20 @@ fn skipping_needs_the_path_or_one_of_its_alternatives() {
         Err(LightError::NotEnoughTrust { .. })
     ));
     assert_eq!(walk(blocks(&case["path"])), Ok(249));
+    // Another block in between does not help by itself: it lies before the set changed.
     for other in blocks(&case["alternatives"]) {
-        assert_eq!(walk(vec![other]), Ok(249));
+        assert!(matches!(
+            walk(vec![other.clone()]),
+            Err(LightError::NotEnoughTrust { .. })
+        ));
+        assert_eq!(walk([vec![other], blocks(&case["path"])].concat()), Ok(249));
     }
 }
 
 #[test]
 fn both_continuations_of_a_halted_chain_verify_alone_and_conflict_together() {
     let case = fixture("real/skipped.json");
-    let fork = blocks(&case["fork"]);
-    assert_eq!(fork.len(), 3);
+    let fork = ["H", "H+1", "H+2"].map(|h| block(&case["fork"][h]));
     let applied = fixture("real/applied.json");
     let other = block(&applied["target"]);
     let policy = policy_of("baton-fixture-1", &fork[0], 14 * DAY);
