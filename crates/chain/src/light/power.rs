@@ -4,6 +4,8 @@
 //! voted for the block are taken until the threshold is passed, and every one that was taken must be valid. Only
 //! the work differs: they are checked in one batch, and singly only to find the culprit.
 
+#![expect(clippy::result_large_err, reason = "the error is the library's")]
+
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -213,10 +215,10 @@ impl Power<'_> {
         let (mut needed, tallies) = needed(signed_header, sets)?;
         needed.retain(|n| !self.known.contains(&n.id));
         let batch: Vec<_> = needed.iter().map(Needed::signed).collect();
-        if !verify_batch(&batch) {
-            if let Some(bad) = needed.iter().find(|n| !verify(&n.signed())) {
-                return Err(bad.bad());
-            }
+        if !verify_batch(&batch)
+            && let Some(bad) = needed.iter().find(|n| !verify(&n.signed()))
+        {
+            return Err(bad.bad());
         }
         Ok(tallies)
     }

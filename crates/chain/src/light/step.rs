@@ -282,6 +282,7 @@ type TmTime = tendermint::Time;
 impl VerificationPredicates for Rules {
     type Sha256 = Sha2;
 
+    #[expect(clippy::arithmetic_side_effects, reason = "the library's addition is checked and gives a Result")]
     fn is_within_trust_period(
         &self,
         trusted: TmTime,
