@@ -131,7 +131,7 @@ impl<'a> Gather<'a> {
         Ok(PublicationEvidence { header: self.header(trusted, tx.height)?, tx: tx.tx.clone(), proof: tx.proof.clone() })
     }
 
-    /// For the route *ahead*: from the enclave's heights to `head`. Headers below the head are shown after
+    /// For the route *ahead*: from the enclave's heights (its anchors, then its head) to `head`. Headers below the head are shown after
     /// the head has moved, so `head` itself counts as trusted for them.
     pub fn ahead(&self, trusted: &[u64], proposal: u64, tx: &Included, head: u64) -> Result<UpgradeEvidence, GatherError> {
         let from = trusted.iter().copied().max().ok_or(GatherError::NoStart(head))?;
@@ -200,10 +200,11 @@ fn voting_end(proposal: &[u8]) -> Option<(i64, i32)> {
     Some((end.seconds, end.nanos))
 }
 
-/// The heights that an enclave certainly trusts once its head has moved: its anchors stay, the old head may not.
+/// The heights that an enclave certainly trusts once its head has moved: its anchors stay, the old head,
+/// which is last in the list, does not.
 fn anchors_after(trusted: &[u64], head: u64) -> Vec<u64> {
-    let old_head = trusted.iter().copied().max().unwrap_or(0);
-    let mut out: Vec<u64> = trusted.iter().copied().filter(|t| *t != old_head).collect();
-    out.push(head.max(old_head));
+    let Some((old_head, anchors)) = trusted.split_last() else { return vec![head] };
+    let mut out = anchors.to_vec();
+    out.push(head.max(*old_head));
     out
 }

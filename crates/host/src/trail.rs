@@ -12,6 +12,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use baton_attest::identity::Digest32;
+use baton_core::branch::branch_id;
+use baton_core::log::{EntryError, LogEntry, LogHash, LogState, leaf_hash};
+use baton_core::note::{Checkpoint, NoteError, origin};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -87,6 +91,92 @@ impl Trail {
         write_whole(&self.dir.join("checkpoint.txt"), checkpoint.as_bytes())?;
         Ok(first + entries.len() as u64)
     }
+}
+
+/// Why a log folder is not what its enclave wrote.
+#[derive(Debug, thiserror::Error)]
+pub enum TrailError {
+    /// Not an entry.
+    #[error("entry {seq}: {reason}")]
+    Entry {
+        /// Its number.
+        seq: u64,
+        /// Why.
+        reason: EntryError,
+    },
+    /// Out of order.
+    #[error("entry {at} says that it is number {got}: entries were taken out or moved")]
+    Order {
+        /// Where it stands.
+        at: u64,
+        /// What it says.
+        got: u64,
+    },
+    /// The key file cannot be read.
+    #[error("key.txt is not 64 hexadecimal characters")]
+    Key,
+    /// The checkpoint is not signed by this key for this branch.
+    #[error("checkpoint: {0}")]
+    Note(#[from] NoteError),
+    /// Entries are missing.
+    #[error("the signed checkpoint covers {expected} entries, the folder holds {got}: fetch the missing ones")]
+    Short {
+        /// What the checkpoint says.
+        expected: u64,
+        /// What is there.
+        got: u64,
+    },
+    /// The entries are others.
+    #[error("the entries give root {got}, the signed checkpoint says {expected}: an entry was changed")]
+    Root {
+        /// Signed.
+        expected: LogHash,
+        /// Computed.
+        got: LogHash,
+    },
+}
+
+/// A log that was replayed from its first entry.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Its entries.
+    pub entries: Vec<LogEntry>,
+    /// Id of the branch.
+    pub branch: Digest32,
+    /// The root over all entries.
+    pub root: LogHash,
+}
+
+/// Replays a log from its first entry and verifies the signed checkpoint over it.
+pub fn verify(files: &TrailFiles, chain_id: &str) -> Result<Replayed, TrailError> {
+    let mut state = LogState::new();
+    let mut entries = Vec::new();
+    let mut root_at = Vec::new();
+    for (bytes, seq) in files.entries.iter().zip(0u64..) {
+        let entry = LogEntry::parse(bytes).map_err(|reason| TrailError::Entry { seq, reason })?;
+        if entry.seq != seq {
+            return Err(TrailError::Order { at: seq, got: entry.seq });
+        }
+        state.append(leaf_hash(bytes));
+        root_at.push(state.root());
+        entries.push(entry);
+    }
+    let mut key = [0; 32];
+    hex::decode_to_slice(&files.key, &mut key).map_err(|_| TrailError::Key)?;
+    let branch = branch_id(&key);
+    let signed = Checkpoint::verify(&files.checkpoint, &origin(chain_id, &branch), &key)?;
+    let got = entries.len() as u64;
+    if signed.size > got {
+        return Err(TrailError::Short { expected: signed.size, got });
+    }
+    let root = match usize::try_from(signed.size).ok().and_then(|n| n.checked_sub(1)) {
+        Some(last) => root_at.get(last).copied().unwrap_or(state.root()),
+        None => LogState::new().root(),
+    };
+    if root != signed.root {
+        return Err(TrailError::Root { expected: signed.root, got: root });
+    }
+    Ok(Replayed { entries, branch, root })
 }
 
 fn read_or_empty(path: &Path) -> io::Result<String> {

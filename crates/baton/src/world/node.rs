@@ -1,6 +1,6 @@
 //! One node: a machine, a seat for each build on it, and its copy of the vault's records.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -18,13 +18,13 @@ pub struct Node {
     pub name: String,
     dir: PathBuf,
     machine: Rc<Machine>,
-    seats: BTreeMap<String, Seat>,
+    seats: HashMap<String, Seat>,
 }
 
 impl Node {
     /// A node in a folder.
     pub fn new(dir: &Path, name: &str, machine: Rc<Machine>) -> Self {
-        Node { name: name.into(), dir: dir.into(), machine, seats: BTreeMap::new() }
+        Node { name: name.into(), dir: dir.into(), machine, seats: HashMap::new() }
     }
 
     /// Its machine.
