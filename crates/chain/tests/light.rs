@@ -640,13 +640,24 @@ fn an_old_set_does_not_speak_where_a_newer_anchor_is_known() {
     let forged = make(5, 11 * DAY, &old).light_block();
     assert!(step(&first, &forged).is_ok());
     assert!(matches!(
-        c.show(&path(&first, &[forged.clone()])),
+        c.show(&path(&first, std::slice::from_ref(&forged))),
         Err(LightError::NextValidatorsHash { .. })
     ));
     assert!(matches!(
-        c.show(&path(&later, &[forged])),
+        c.show(&path(&later, std::slice::from_ref(&forged))),
         Err(LightError::NotEnoughTrust { signed: 0, .. })
     ));
+    // Nor through a forged block below the anchor.
+    let below = make(2, 2 * DAY, &old).light_block();
+    assert!(step(&below, &forged).is_ok());
+    let result = c.show(&path(&first, &[below, forged]));
+    assert!(
+        matches!(
+            result,
+            Err(LightError::NextValidatorsHash { height: 3, .. })
+        ),
+        "{result:?}"
+    );
 }
 
 #[test]
