@@ -149,7 +149,7 @@ impl TrustedHeader {
             self.0.height,
             block::Which::Validators,
         )?;
-        Ok(set.total_voting_power().value())
+        Ok(set.set.total_voting_power().value())
     }
 
     /// The bytes that the owner seals.

@@ -1,5 +1,7 @@
 //! Light blocks as they travel, and their strict reading.
 
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
@@ -86,12 +88,34 @@ impl tendermint::merkle::MerkleHash for Sha2 {
     }
 }
 
+/// A validator set and its hash, computed once.
+#[derive(Debug)]
+pub(super) struct HashedSet {
+    pub set: Set,
+    pub hash: [u8; 32],
+}
+
+/// The sets of a path: the same bytes are parsed and hashed once, since most neighbours share their set.
+#[derive(Default)]
+pub(super) struct Sets<'a>(BTreeMap<&'a [u8], Rc<HashedSet>>);
+
+impl<'a> Sets<'a> {
+    pub fn get(&mut self, bytes: &'a [u8]) -> Result<Rc<HashedSet>, LightError> {
+        if let Some(known) = self.0.get(bytes) {
+            return Ok(Rc::clone(known));
+        }
+        let set = Rc::new(parse_set(bytes)?);
+        self.0.insert(bytes, Rc::clone(&set));
+        Ok(set)
+    }
+}
+
 /// A light block after parsing, still untrusted.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Parsed {
     pub signed_header: SignedHeader,
-    pub validators: Set,
-    pub next_validators: Option<Set>,
+    pub validators: Rc<HashedSet>,
+    pub next_validators: Option<Rc<HashedSet>>,
 }
 
 impl LightBlock {
@@ -112,11 +136,15 @@ impl LightBlock {
         })
     }
 
-    pub(super) fn parse(&self) -> Result<Parsed, LightError> {
+    pub(super) fn parse<'a>(&'a self, sets: &mut Sets<'a>) -> Result<Parsed, LightError> {
         Ok(Parsed {
             signed_header: parse_signed_header(&self.signed_header)?,
-            validators: parse_set(&self.validators)?,
-            next_validators: self.next_validators.as_deref().map(parse_set).transpose()?,
+            validators: sets.get(&self.validators)?,
+            next_validators: self
+                .next_validators
+                .as_deref()
+                .map(|bytes| sets.get(bytes))
+                .transpose()?,
         })
     }
 }
@@ -164,7 +192,7 @@ impl TrustedHeader {
 
 /// The hash that a header names for this `ValidatorSet` (protobuf). UNTRUSTED input, nothing is trusted by it.
 pub fn validator_set_hash(validators: &[u8]) -> Result<[u8; 32], LightError> {
-    hash32(parse_set(validators)?.hash_with::<Sha2>())
+    Ok(parse_set(validators)?.hash)
 }
 
 pub(super) fn parse_signed_header(bytes: &[u8]) -> Result<SignedHeader, LightError> {
@@ -181,7 +209,7 @@ pub(super) fn parse_signed_header(bytes: &[u8]) -> Result<SignedHeader, LightErr
     Ok(parsed)
 }
 
-pub(super) fn parse_set(bytes: &[u8]) -> Result<Set, LightError> {
+pub(super) fn parse_set(bytes: &[u8]) -> Result<HashedSet, LightError> {
     const WHAT: &str = "validator set";
     at_most(WHAT, MAX_SET_BYTES, bytes.len())?;
     let raw = pb::ValidatorSet::decode(bytes).map_err(|e| malformed(WHAT, e))?;
@@ -214,7 +242,8 @@ pub(super) fn parse_set(bytes: &[u8]) -> Result<Set, LightError> {
             address: address(twice),
         });
     }
-    Ok(set)
+    let hash = hash32(set.hash_with::<Sha2>())?;
+    Ok(HashedSet { set, hash })
 }
 
 /// Which of a header's two sets.
@@ -225,12 +254,12 @@ pub(super) enum Which {
 }
 
 pub(super) fn expect_set(
-    set: &Set,
+    set: &HashedSet,
     expected: [u8; 32],
     height: u64,
     which: Which,
 ) -> Result<(), LightError> {
-    let got = hash32(set.hash_with::<Sha2>())?;
+    let got = set.hash;
     if got == expected {
         return Ok(());
     }

@@ -4,9 +4,8 @@ use alloc::vec::Vec;
 
 use baton_attest::identity::Digest32;
 use minicbor::{Decode, Encode};
-use tendermint::validator::Set;
 
-use super::block::{Parsed, at_most, decode_exact, fields, malformed, parse_set};
+use super::block::{HashedSet, Parsed, Sets, at_most, decode_exact, fields, malformed};
 use super::step::{Step, StepParams, presolve};
 use super::{Fields, LightBlock, LightError, MAX_PATH_BLOCKS, Path, TrustedHeader};
 use crate::policy::{ChainPolicy, Checkpoint};
@@ -168,22 +167,23 @@ impl LightClient {
             MAX_PATH_BLOCKS,
             path.blocks.len(),
         )?;
+        let mut sets = Sets::default();
         let from_next = path
             .from_next_validators
             .as_deref()
-            .map(parse_set)
+            .map(|bytes| sets.get(bytes))
             .transpose()?;
         let blocks = path
             .blocks
             .iter()
-            .map(LightBlock::parse)
+            .map(|block| block.parse(&mut sets))
             .collect::<Result<Vec<_>, _>>()?;
         let claimed = blocks
             .iter()
             .map(|b| fields(&b.signed_header))
             .collect::<Result<Vec<_>, _>>()?;
         let first = self.anchors.first().map_or(0, TrustedHeader::height);
-        let steps = steps(&blocks, &claimed, from_next.as_ref(), first, known)?;
+        let steps = steps(&blocks, &claimed, from_next.as_deref(), first, known)?;
         let mut solved = presolve(&steps, &self.params).into_iter();
         for step in steps {
             step.verify(&self.params, &solved.next().unwrap_or_default())?;
@@ -201,14 +201,14 @@ impl LightClient {
 fn steps<'a, 'k: 'a>(
     blocks: &'a [Parsed],
     claimed: &'a [Fields],
-    from_next: Option<&'a Set>,
+    from_next: Option<&'a HashedSet>,
     first: u64,
     known: impl Fn(u64) -> Option<&'k TrustedHeader>,
 ) -> Result<Vec<Step<'a>>, LightError> {
     let mut before: Option<(&Fields, &Parsed)> = None;
     let mut out = Vec::with_capacity(blocks.len());
     for (block, claim) in blocks.iter().zip(claimed) {
-        let next = before.map_or(from_next, |(_, b)| b.next_validators.as_ref());
+        let next = before.map_or(from_next, |(_, b)| b.next_validators.as_deref());
         let Some(anchor) = known(claim.height).map(|a| &a.0) else {
             return Err(LightError::BeforeCheckpoint {
                 first,

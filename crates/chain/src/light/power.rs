@@ -178,10 +178,11 @@ impl Needed<'_> {
     }
 }
 
-/// The signatures that these sets need, each once.
+/// The signatures that these sets need, each once, without those already known.
 pub(super) fn needed<'a>(
     signed_header: &'a SignedHeader,
     sets: &[(&'a Set, Threshold)],
+    known: &BTreeSet<SignatureId>,
 ) -> Result<(Vec<Needed<'a>>, Vec<VotingPowerTally>), VerificationError> {
     let votes = Votes::new(signed_header)?;
     let mut seen = BTreeSet::new();
@@ -192,7 +193,7 @@ pub(super) fn needed<'a>(
         tallies.push(picked.tally);
         for (index, validator) in picked.votes {
             let id = (index, key_of(validator));
-            if seen.insert(id) {
+            if !known.contains(&id) && seen.insert(id) {
                 let (signature, message) = votes.signature(index)?;
                 all.push(Needed {
                     id,
@@ -212,8 +213,7 @@ impl Power<'_> {
         signed_header: &SignedHeader,
         sets: &[(&Set, Threshold)],
     ) -> Result<Vec<VotingPowerTally>, VerificationError> {
-        let (mut needed, tallies) = needed(signed_header, sets)?;
-        needed.retain(|n| !self.known.contains(&n.id));
+        let (needed, tallies) = needed(signed_header, sets, self.known)?;
         let batch: Vec<_> = needed.iter().map(Needed::signed).collect();
         if !verify_batch(&batch)
             && let Some(bad) = needed.iter().find(|n| !verify(&n.signed()))

@@ -16,7 +16,7 @@ use tendermint_light_client_verifier::types::{TrustedBlockState, UntrustedBlockS
 use tendermint_light_client_verifier::{PredicateVerifier, Verdict, Verifier};
 
 use super::block::{
-    Parsed, Sha2, Which, address, expect_set, fields, hash32, malformed, parse_set,
+    HashedSet, Parsed, Sets, Sha2, Which, address, expect_set, fields, hash32, malformed, parse_set,
 };
 use super::ed25519::verify_batch;
 use super::power::{Commits, Needed, Power, SignatureId, needed};
@@ -82,7 +82,8 @@ pub fn verify_step(
     params: &StepParams,
 ) -> Result<TrustedHeader, LightError> {
     let from_next = from_next.map(parse_set).transpose()?;
-    let block = block.parse()?;
+    let mut sets = Sets::default();
+    let block = block.parse(&mut sets)?;
     let step = Step {
         from: &trusted.0,
         from_next: from_next.as_ref(),
@@ -100,13 +101,14 @@ pub fn check_signed_by(
     trust_threshold: (u64, u64),
 ) -> Result<(), LightError> {
     let set = parse_set(next_validators)?;
-    let block = block.parse()?;
+    let mut sets = Sets::default();
+    let block = block.parse(&mut sets)?;
     if trusted_height == 0 || trusted_height >= i64::MAX as u64 {
         return Err(malformed("trusted height", "out of range"));
     }
     let mut from = fields(&block.signed_header)?;
     from.height = trusted_height;
-    from.next_validators_hash = hash32(set.hash_with::<Sha2>())?;
+    from.next_validators_hash = set.hash;
     // The earliest time that a header can carry: year 1.
     from.time = Time {
         secs: -62_135_596_800,
@@ -131,7 +133,7 @@ pub fn check_signed_by(
 #[derive(Clone, Copy)]
 pub(super) struct Step<'a> {
     pub from: &'a Fields,
-    pub from_next: Option<&'a Set>,
+    pub from_next: Option<&'a HashedSet>,
     pub block: &'a Parsed,
 }
 
@@ -155,12 +157,12 @@ impl<'a> Step<'a> {
 
     /// The signatures that this step's verdict depends on.
     pub fn needed(&self, params: &StepParams) -> Option<Vec<Needed<'a>>> {
-        let own = (&self.block.validators, Threshold::TWO_THIRDS);
+        let own = (&self.block.validators.set, Threshold::TWO_THIRDS);
         let sets = match (self.is_adjacent(), self.from_next) {
-            (false, Some(set)) => Vec::from([(set, self.threshold(params).ok()?), own]),
+            (false, Some(set)) => Vec::from([(&set.set, self.threshold(params).ok()?), own]),
             _ => Vec::from([own]),
         };
-        needed(&self.block.signed_header, &sets)
+        needed(&self.block.signed_header, &sets, &BTreeSet::new())
             .ok()
             .map(|(signatures, _)| signatures)
     }
@@ -190,7 +192,7 @@ impl<'a> Step<'a> {
                 set
             }
             // Not read for an adjacent step: the hashes link the sets.
-            (None, true) => &self.block.validators,
+            (None, true) => self.block.validators.as_ref(),
             (None, false) => {
                 return Err(LightError::MissingNextValidators {
                     from: self.from.height,
@@ -201,6 +203,8 @@ impl<'a> Step<'a> {
         let rules = Rules {
             judge_age: params.trusting_period.is_some() && (params.adjacent_age_limit || !adjacent),
             judge_future: matches!(params.now, Now::At(_)),
+            validators: self.block.validators.hash,
+            next_validators: self.block.next_validators.as_ref().map(|next| next.hash),
         };
         let options = Options {
             trust_threshold: self.threshold(params)?,
@@ -219,13 +223,13 @@ impl<'a> Step<'a> {
                 .height
                 .try_into()
                 .map_err(|_| malformed("trusted height", "out of range"))?,
-            next_validators,
+            next_validators: &next_validators.set,
             next_validators_hash: tendermint::Hash::Sha256(self.from.next_validators_hash),
         };
         let untrusted = UntrustedBlockState {
             signed_header: &self.block.signed_header,
-            validators: &self.block.validators,
-            next_validators: self.block.next_validators.as_ref(),
+            validators: &self.block.validators.set,
+            next_validators: self.block.next_validators.as_ref().map(|next| &next.set),
         };
         let verifier = PredicateVerifier::new(rules, Power { known }, Commits);
         match verifier.verify_update_header(untrusted, trusted, &options, now) {
@@ -275,6 +279,9 @@ pub(super) fn presolve(steps: &[Step<'_>], params: &StepParams) -> Vec<BTreeSet<
 struct Rules {
     judge_age: bool,
     judge_future: bool,
+    /// The hashes of the two sets that the verifier is given, computed when they were parsed.
+    validators: [u8; 32],
+    next_validators: Option<[u8; 32]>,
 }
 
 type TmTime = tendermint::Time;
@@ -282,7 +289,38 @@ type TmTime = tendermint::Time;
 impl VerificationPredicates for Rules {
     type Sha256 = Sha2;
 
-    #[expect(clippy::arithmetic_side_effects, reason = "the library's addition is checked and gives a Result")]
+    fn validator_sets_match(
+        &self,
+        _: &Set,
+        named: tendermint::Hash,
+    ) -> Result<(), VerificationError> {
+        let got = tendermint::Hash::Sha256(self.validators);
+        if named == got {
+            Ok(())
+        } else {
+            Err(VerificationError::invalid_validator_set(named, got))
+        }
+    }
+
+    fn next_validators_match(
+        &self,
+        _: &Set,
+        named: tendermint::Hash,
+    ) -> Result<(), VerificationError> {
+        let got = self
+            .next_validators
+            .map_or(tendermint::Hash::None, tendermint::Hash::Sha256);
+        if named == got {
+            Ok(())
+        } else {
+            Err(VerificationError::invalid_next_validator_set(named, got))
+        }
+    }
+
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "the library's addition is checked and gives a Result"
+    )]
     fn is_within_trust_period(
         &self,
         trusted: TmTime,
