@@ -10,9 +10,6 @@ use crate::commands::{evidence, evidence_show, light, log, policy, quote};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 
-/// What every help ends with.
-const EXIT_CODES: &str = "Exit codes: 0 it holds, or it was shown; 1 it was read and is refused; 2 it cannot be read, or was asked wrongly.";
-
 macro_rules! examples {
     ($($line:literal),* $(,)?) => {
         concat!("Examples:\n", $("  ", $line, "\n",)* "\nExit codes: 0 it holds, or it was shown; 1 it was read and is refused; 2 it cannot be read, or was asked wrongly.")
@@ -68,10 +65,10 @@ pub struct DemoArgs {
     /// Go on with the demo that was kept in this folder
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
-    /// How many nodes the network has
+    /// How many nodes the network has at first, 3 to 50
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub nodes: usize,
-    /// Make keys and nonces from this number, so that a run can be repeated
+    /// Make the keys of the chain and of the machines' certificates from this number
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Print JSON
@@ -81,7 +78,13 @@ pub struct DemoArgs {
 
 impl Default for DemoArgs {
     fn default() -> Self {
-        DemoArgs { keep: None, resume: None, nodes: 4, seed: None, json: false }
+        DemoArgs {
+            keep: None,
+            resume: None,
+            nodes: 4,
+            seed: None,
+            json: false,
+        }
     }
 }
 
@@ -300,15 +303,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(e) => {
             // Help and version are answers; a reader that went away does not change the code.
             let _ = e.print();
-            return ExitCode::from(if e.use_stderr() { Exit::BadInput as u8 } else { Exit::Ok as u8 });
+            return ExitCode::from(if e.use_stderr() {
+                Exit::BadInput as u8
+            } else {
+                Exit::Ok as u8
+            });
         }
     };
     ExitCode::from(run(cli) as u8)
 }
 
 fn run(cli: Cli) -> Exit {
-    let (answer, json): (Result<Report, Failure>, bool) = match cli.command.unwrap_or(Command::Demo(DemoArgs::default())) {
-        Command::Demo(args) => (not_here("demo"), args.json),
+    let (answer, json): (Result<Report, Failure>, bool) = match cli
+        .command
+        .unwrap_or(Command::Demo(DemoArgs::default()))
+    {
+        Command::Demo(args) => return demo(&args),
         Command::Attacks(args) => (not_here("attacks"), args.json),
         Command::Quote(QuoteCommand::Verify(args)) => (quote::verify(&args), args.json),
         Command::Light(LightCommand::Verify(args)) => (light::verify(&args), args.json),
@@ -322,8 +332,25 @@ fn run(cli: Cli) -> Exit {
     finish(answer, json)
 }
 
+/// The demo speaks while it runs; only how it ended is left to say.
+fn demo(args: &DemoArgs) -> Exit {
+    let options = crate::demo::Options {
+        keep: args.keep.clone(),
+        resume: args.resume.clone(),
+        nodes: args.nodes,
+        seed: args.seed.unwrap_or(1),
+        json: args.json,
+    };
+    match crate::demo::run(&options) {
+        Ok(()) => Exit::Ok,
+        Err(e) => finish(Err(Failure::input(format!("{e:#}"))), args.json),
+    }
+}
+
 fn not_here(name: &str) -> Result<Report, Failure> {
-    Err(Failure::input(format!("`baton {name}` is not in this build; {EXIT_CODES}")))
+    Err(Failure::input(format!(
+        "`baton {name}` is not in this build"
+    )))
 }
 
 #[cfg(test)]
@@ -340,7 +367,10 @@ mod tests {
     #[test]
     fn every_command_has_json_examples_and_exit_codes() {
         fn leaves(command: &clap::Command, out: &mut Vec<clap::Command>) {
-            let subs: Vec<_> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+            let subs: Vec<_> = command
+                .get_subcommands()
+                .filter(|c| c.get_name() != "help")
+                .collect();
             if subs.is_empty() {
                 out.push(command.clone());
             }
@@ -350,8 +380,19 @@ mod tests {
         leaves(&Cli::command(), &mut all);
         assert_eq!(all.len(), 10);
         for mut c in all {
-            let help = c.render_long_help().to_string();
-            for wanted in ["--json", "Examples:", EXIT_CODES] {
+            // Lines are wrapped.
+            let help = c
+                .render_long_help()
+                .to_string()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            for wanted in [
+                "--json",
+                "Examples:",
+                "Exit codes: 0 it holds,",
+                "2 it cannot be read, or was asked wrongly.",
+            ] {
                 assert!(help.contains(wanted), "{}: no {wanted:?}", c.get_name());
             }
         }

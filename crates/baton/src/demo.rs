@@ -36,6 +36,11 @@ struct Line<'a> {
     text: String,
 }
 
+/// Fewer could never meet the barrier of the demo's policy.
+const MIN_NODES: usize = 3;
+/// More would only take longer.
+const MAX_NODES: usize = 50;
+
 struct Story {
     world: World,
     json: bool,
@@ -68,12 +73,14 @@ const STEPS: &[(&str, Step)] = &[
 
 /// Runs the demo.
 pub fn run(options: &Options) -> Result<()> {
-    let scratch;
+    if !(MIN_NODES..=MAX_NODES).contains(&options.nodes) {
+        bail!("a demo of {} nodes\nexpected: {MIN_NODES} to {MAX_NODES}\ngot: {}\nnext: the barrier of the demo wants {MIN_NODES} machines; try --nodes 4", options.nodes, options.nodes);
+    }
     let world = match (&options.resume, &options.keep) {
         (Some(dir), None) => World::open(dir)?,
         (None, Some(dir)) => World::create(dir, options.seed, options.nodes)?,
         (None, None) => {
-            scratch = tempfile::Builder::new().prefix("baton-demo-").tempdir()?.keep();
+            let scratch = tempfile::Builder::new().prefix("baton-demo-").tempdir()?.keep();
             World::create(&scratch, options.seed, options.nodes)?
         }
         (Some(_), Some(_)) => bail!("--keep and --resume name two runs\nexpected: one of them\nnext: --resume takes up what --keep began"),

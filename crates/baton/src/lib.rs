@@ -3,6 +3,8 @@
 //! It decides nothing by itself: every verdict comes from the code that an enclave runs. It may use every crate below.
 pub mod cli;
 pub mod commands;
+pub mod demo;
 pub mod files;
 pub mod output;
 pub mod times;
+pub mod world;

@@ -33,7 +33,11 @@ enum Row {
 impl Report {
     /// An empty report that ends well.
     pub fn new() -> Self {
-        Report { rows: Vec::new(), fields: Map::new(), exit: Exit::Ok }
+        Report {
+            rows: Vec::new(),
+            fields: Map::new(),
+            exit: Exit::Ok,
+        }
     }
 
     /// A row for people: a label and what it is.
@@ -65,7 +69,10 @@ impl Report {
     pub fn verdict(&mut self, accept: bool, text: impl fmt::Display) -> &mut Self {
         self.exit = if accept { Exit::Ok } else { Exit::Refused };
         self.field("accept", accept);
-        self.text(format!("{}: {text}", if accept { "accepted" } else { "refused" }))
+        self.text(format!(
+            "{}: {text}",
+            if accept { "accepted" } else { "refused" }
+        ))
     }
 
     /// How the command ends.
@@ -125,9 +132,9 @@ impl Failure {
         Self::read(Exit::Refused, &message.to_string())
     }
 
-    /// What to do about it.
+    /// What to do about it, where the message itself does not say.
     pub fn next(mut self, next: impl Into<String>) -> Self {
-        self.next = Some(next.into());
+        self.next.get_or_insert(next.into());
         self
     }
 
@@ -145,17 +152,32 @@ impl Failure {
     /// Messages of all crates have the form `what: expected a, got b; what next`: taken apart to stand on lines of their own.
     fn read(exit: Exit, message: &str) -> Self {
         let (head, next) = match message.split_once("; ") {
-            Some((head, next)) => (head, Some(next.to_string())),
+            Some((head, next)) => (head, Some(next)),
             None => (message, None),
         };
-        let parts = head.split_once(": expected ").and_then(|(what, rest)| {
-            rest.split_once(", got ").map(|(expected, got)| (what, expected.to_string(), got.to_string()))
-        });
-        match parts {
-            Some((what, expected, got)) => {
-                Failure { exit, what: what.into(), expected: Some(expected), got: Some(got), next }
+        let of =
+            |what: &str, expected: Option<&str>, got: Option<&str>, next: Option<&str>| Failure {
+                exit,
+                what: what.into(),
+                expected: expected.map(Into::into),
+                got: got.map(Into::into),
+                next: next.map(Into::into),
+            };
+        if let Some((what, rest)) = head.split_once(": expected ") {
+            let (expected, got) = rest
+                .split_once(", got ")
+                .map_or((rest, None), |(e, g)| (e, Some(g)));
+            return of(what, Some(expected), got, next);
+        }
+        match (
+            head.split_once(", expected "),
+            next.and_then(|n| n.strip_prefix("expected ")),
+        ) {
+            (Some((what, expected)), _) if !expected.contains(": ") => {
+                of(what, Some(expected), None, next)
             }
-            None => Failure { exit, what: head.into(), expected: None, got: None, next },
+            (_, Some(expected)) => of(head, Some(expected), None, None),
+            _ => of(head, None, None, next),
         }
     }
 
@@ -173,7 +195,14 @@ impl Failure {
         let error: Map<String, Value> = self
             .lines()
             .into_iter()
-            .filter_map(|(key, text)| text.map(|t| (if key == "error" { "what" } else { key }.to_string(), json!(t))))
+            .filter_map(|(key, text)| {
+                text.map(|t| {
+                    (
+                        if key == "error" { "what" } else { key }.to_string(),
+                        json!(t),
+                    )
+                })
+            })
             .collect();
         json!({ "accept": false, "exit": self.exit as u8, "error": error })
     }
@@ -222,16 +251,40 @@ mod tests {
     #[test]
     fn a_message_is_taken_apart_into_what_expected_got_and_next() {
         let f = Failure::input("format: expected 1, got 2; write a policy of format 1");
-        let text = "error:    format\nexpected: 1\ngot:      2\nnext:     write a policy of format 1\n";
+        let text =
+            "error:    format\nexpected: 1\ngot:      2\nnext:     write a policy of format 1\n";
         assert_eq!(f.to_string(), text);
         let json = json!({"accept": false, "exit": 2, "error": {"what": "format", "expected": "1", "got": "2", "next": "write a policy of format 1"}});
         assert_eq!(f.to_json(), json);
     }
 
     #[test]
+    fn an_expectation_without_a_value_is_found_wherever_it_stands() {
+        let lines = |message| Failure::refused(message).to_string();
+        assert_eq!(
+            lines("3 of 9 signed, expected more than 2/3"),
+            "error:    3 of 9 signed\nexpected: more than 2/3\n"
+        );
+        assert_eq!(
+            lines("council: not supported yet; expected none"),
+            "error:    council: not supported yet\nexpected: none\n"
+        );
+        assert_eq!(lines("tag: expected 1"), "error:    tag\nexpected: 1\n");
+    }
+
+    #[test]
+    fn the_messages_own_advice_stands() {
+        let f = Failure::refused("no; do this").next("do that");
+        assert_eq!(f.to_string(), "error:    no\nnext:     do this\n");
+    }
+
+    #[test]
     fn a_message_of_another_form_stays_whole() {
         let f = Failure::refused("the enclave runs with DEBUG: its memory is open to the host");
-        assert_eq!(f.to_string(), "error:    the enclave runs with DEBUG: its memory is open to the host\n");
+        assert_eq!(
+            f.to_string(),
+            "error:    the enclave runs with DEBUG: its memory is open to the host\n"
+        );
         assert_eq!(f.exit(), Exit::Refused);
     }
 

@@ -8,8 +8,10 @@ pub fn parse_time(text: &str) -> Result<u64, String> {
     if let Ok(secs) = text.parse() {
         return Ok(secs);
     }
-    let time = tendermint::Time::parse_from_rfc3339(text)
-        .map_err(|_| "expected unix seconds or RFC 3339, for example 1752919277 or 2025-07-19T10:01:17Z".to_string())?;
+    let time = tendermint::Time::parse_from_rfc3339(text).map_err(|_| {
+        "expected unix seconds or RFC 3339, for example 1752919277 or 2025-07-19T10:01:17Z"
+            .to_string()
+    })?;
     u64::try_from(time.unix_timestamp()).map_err(|_| "expected a time after 1970".into())
 }
 
@@ -25,7 +27,11 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
         "w" => 7 * 86_400,
         _ => return Err(EXPECTED.into()),
     };
-    let secs = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|secs| *secs > 0);
+    let secs = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(unit))
+        .filter(|secs| *secs > 0);
     secs.ok_or_else(|| EXPECTED.into())
 }
 
@@ -33,19 +39,33 @@ const EXPECTED: &str = "expected a number above 0 and s, m, h, d or w, for examp
 
 /// Reads a share in lowest terms or not, for example `1/3`.
 pub fn parse_share(text: &str) -> Result<(u64, u64), String> {
-    let parts = text.split_once('/').and_then(|(n, d)| Some((n.trim().parse().ok()?, d.trim().parse().ok()?)));
+    let parts = text
+        .split_once('/')
+        .and_then(|(n, d)| Some((n.trim().parse().ok()?, d.trim().parse().ok()?)));
     parts.ok_or_else(|| "expected two numbers, for example 1/3".into())
 }
 
 /// Unix seconds as RFC 3339.
 pub fn show_time(secs: u64) -> String {
-    Time { secs: i64::try_from(secs).unwrap_or(i64::MAX), nanos: 0 }.to_string()
+    Time {
+        secs: i64::try_from(secs).unwrap_or(i64::MAX),
+        nanos: 0,
+    }
+    .to_string()
 }
 
 /// A length of time in the largest unit that divides it.
 pub fn show_duration(secs: u64) -> String {
-    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
-    let (unit, name) = units.into_iter().find(|(unit, _)| secs.is_multiple_of(*unit)).unwrap_or((1, "second"));
+    let units = [
+        (86_400, "day"),
+        (3600, "hour"),
+        (60, "minute"),
+        (1, "second"),
+    ];
+    let (unit, name) = units
+        .into_iter()
+        .find(|(unit, _)| secs.is_multiple_of(*unit))
+        .unwrap_or((1, "second"));
     let n = secs / unit;
     format!("{n} {name}{}", if n == 1 { "" } else { "s" })
 }
@@ -68,7 +88,16 @@ mod tests {
         assert_eq!(parse_duration("14d"), Ok(1_209_600));
         assert_eq!(parse_duration("90"), Ok(90));
         assert_eq!(parse_duration("2w"), parse_duration("336h"));
-        for bad in ["", "d", "0d", "-1d", "1.5d", "14 days", "99999999999999999w", "1y"] {
+        for bad in [
+            "",
+            "d",
+            "0d",
+            "-1d",
+            "1.5d",
+            "14 days",
+            "99999999999999999w",
+            "1y",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad:?}");
         }
         assert_eq!(show_duration(1_209_600), "14 days");

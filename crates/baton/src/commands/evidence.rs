@@ -2,12 +2,15 @@
 
 use baton_chain::ChainPolicy;
 use baton_chain::authorize::show;
-use baton_chain::evidence::{AtXEvidence, PublicationEvidence, RecordEvidence, StandingEvidence, UpgradeEvidence, VoteEndEvidence};
+use baton_chain::evidence::{
+    AtXEvidence, PublicationEvidence, RecordEvidence, StandingEvidence, UpgradeEvidence,
+    VoteEndEvidence,
+};
 use baton_chain::light::{LightClient, Path, TrustedHeader};
 use baton_chain::proofs::{StateProof, verify_state};
 use baton_chain::publication::Published;
-use baton_chain::recorded::{Finding, Line, MAX_RECORDING_BYTES, Recording, Verdict};
 use baton_chain::record::Record;
+use baton_chain::recorded::{Finding, Line, MAX_RECORDING_BYTES, Recording, Verdict};
 use baton_chain::vote::{Vote, VoteEnd, pending_plan};
 use serde_json::{Value, json};
 
@@ -20,10 +23,16 @@ use crate::times::show_duration;
 /// Verifies a file of evidence.
 pub fn verify(args: &EvidenceArgs) -> Result<Report, Failure> {
     let bytes = files::read(&args.file, "evidence", MAX_RECORDING_BYTES)?;
-    let policy = args.policy.as_deref().map(files::read_chain_policy).transpose()?;
+    let policy = args
+        .policy
+        .as_deref()
+        .map(files::read_chain_policy)
+        .transpose()?;
     if files::looks_like_json(&bytes) {
         if args.trusted.is_some() {
-            return Err(Failure::input("--trusted is for evidence in CBOR; a recording holds its own trusted block"));
+            return Err(Failure::input(
+                "--trusted is for evidence in CBOR; a recording holds its own trusted block",
+            ));
         }
         return recording(args, &bytes, policy.as_ref());
     }
@@ -32,19 +41,31 @@ pub fn verify(args: &EvidenceArgs) -> Result<Report, Failure> {
             .next("bring a recording (JSON), or the CBOR of UpgradeEvidence, AtXEvidence, StandingEvidence or RecordEvidence")
     })?;
     let (Some(policy), Some(trusted)) = (policy, args.trusted.as_deref()) else {
-        return Err(Failure::input(format!("evidence {}: holds no trusted block of its own", args.file.display()))
-            .next("name the policy with --policy, and the light block of its checkpoint with --trusted"));
+        return Err(Failure::input(format!(
+            "evidence {}: holds no trusted block of its own",
+            args.file.display()
+        ))
+        .next(
+            "name the policy with --policy, and the light block of its checkpoint with --trusted",
+        ));
     };
     let light::Side::Block(trusted) = light::read(trusted)? else {
-        return Err(Failure::input("--trusted: expected one light block, got a recording or an IBC header"));
+        return Err(Failure::input(
+            "--trusted: expected one light block, got a recording or an IBC header",
+        ));
     };
     let client = LightClient::from_checkpoint(&policy, &trusted).map_err(|e| light::refusal(&e))?;
     message.verify(&policy, client)
 }
 
-fn recording(args: &EvidenceArgs, bytes: &[u8], policy: Option<&ChainPolicy>) -> Result<Report, Failure> {
+fn recording(
+    args: &EvidenceArgs,
+    bytes: &[u8],
+    policy: Option<&ChainPolicy>,
+) -> Result<Report, Failure> {
     let place = args.file.display();
-    let text = std::str::from_utf8(bytes).map_err(|_| Failure::input(format!("evidence {place}: bytes that are not UTF-8")))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Failure::input(format!("evidence {place}: bytes that are not UTF-8")))?;
     let recording = Recording::parse(text).map_err(|e| {
         Failure::input(e).at(place).next("a recording holds chain_id, trusted, path, target and queries, each as the node answered")
     })?;
@@ -53,9 +74,12 @@ fn recording(args: &EvidenceArgs, bytes: &[u8], policy: Option<&ChainPolicy>) ->
     out.both("chain id", "chain_id", &verdict.chain_id);
     bars(policy, &recording, &mut out);
     lines(&verdict, &mut out);
-    out.field("head", verdict.head).field("measurement", verdict.measurement.clone());
+    out.field("head", verdict.head)
+        .field("measurement", verdict.measurement.clone());
     match verdict.lines.iter().find(|l| l.finding == Finding::Refused) {
-        Some(line) if !verdict.accept => out.verdict(false, format!("{}: {}", line.what, line.text)),
+        Some(line) if !verdict.accept => out
+            .field("reason", line.text.as_str())
+            .verdict(false, format!("by the line {:?} above", line.what)),
         _ => out.verdict(verdict.accept, held(&verdict)),
     };
     Ok(out)
@@ -63,10 +87,23 @@ fn recording(args: &EvidenceArgs, bytes: &[u8], policy: Option<&ChainPolicy>) ->
 
 /// Which bars were applied, and who set them.
 fn bars(given: Option<&ChainPolicy>, recording: &Recording, out: &mut Report) {
-    let source = if given.is_some() { "the policy's" } else { "the SDK's defaults, and the file's own trusted block" };
-    let Some(p) = given.cloned().or_else(|| recording.default_policy().ok()) else { return };
+    let source = if given.is_some() {
+        "the policy's"
+    } else {
+        "the SDK's defaults, and the file's own trusted block"
+    };
+    let Some(p) = given.cloned().or_else(|| recording.default_policy().ok()) else {
+        return;
+    };
     let (n, d) = p.trust_threshold;
-    out.row("trusted", format!("header {} with hash {}", p.checkpoint.height, hex::encode(p.checkpoint.hash)));
+    out.row(
+        "trusted",
+        format!(
+            "header {} with hash {}",
+            p.checkpoint.height,
+            hex::encode(p.checkpoint.hash)
+        ),
+    );
     out.row("bars", format!(
         "{source}: quorum {} less {}, threshold {} (expedited {}), veto {}; trusting period {}, trust {n}/{d}",
         p.quorum, p.slack, p.threshold, p.expedited_threshold, p.veto, show_duration(p.trusting_period_secs),
@@ -74,19 +111,37 @@ fn bars(given: Option<&ChainPolicy>, recording: &Recording, out: &mut Report) {
     out.field("policy", json!({ "given": given.is_some(), "chain": p }));
 }
 
+/// The order in which people read the questions; what is not in it comes first.
+const ORDER: [&str; 6] = ["path", "proofs", "vote", "lead window", "record", "route"];
+
 /// Each question on its own line. What a refusal left open is said as such.
 fn lines(verdict: &Verdict, out: &mut Report) {
-    for line in &verdict.lines {
+    let mut all: Vec<&Line> = verdict.lines.iter().collect();
+    let has = |what| verdict.lines.iter().any(|l| l.what == what);
+    let missing = if has("vote") && !has("inclusion") {
+        &ORDER[3..]
+    } else {
+        &[]
+    };
+    let missing: Vec<Line> = missing
+        .iter()
+        .filter(|what| !has(what))
+        .map(|what| Line {
+            what,
+            finding: Finding::Note,
+            text: "not judged".into(),
+        })
+        .collect();
+    all.extend(&missing);
+    // Lines of one kind keep their order.
+    all.sort_by_key(|l| ORDER.iter().position(|what| *what == l.what));
+    for line in all {
         out.row(line.what, said(line));
     }
-    if !verdict.lines.iter().any(|l| l.what == "inclusion") && verdict.lines.iter().any(|l| l.what == "vote") {
-        for what in ["lead window", "record", "route"] {
-            if !verdict.lines.iter().any(|l| l.what == what) {
-                out.row(what, "not judged");
-            }
-        }
-    }
-    out.field("lines", serde_json::to_value(&verdict.lines).unwrap_or(Value::Null));
+    out.field(
+        "lines",
+        serde_json::to_value(&verdict.lines).unwrap_or(Value::Null),
+    );
 }
 
 fn said(line: &Line) -> String {
@@ -98,7 +153,12 @@ fn said(line: &Line) -> String {
 }
 
 fn held(verdict: &Verdict) -> &'static str {
-    let has = |what| verdict.lines.iter().any(|l| l.what == what && l.finding == Finding::Ok);
+    let has = |what| {
+        verdict
+            .lines
+            .iter()
+            .any(|l| l.what == what && l.finding == Finding::Ok)
+    };
     if has("vote") {
         "the vote holds"
     } else if has("inclusion") {
@@ -139,12 +199,23 @@ impl Message {
     /// Vote, record and standing, by the enclave's own checks. Target and request are an enclave's to compare, and are shown.
     fn verify(&self, policy: &ChainPolicy, mut client: LightClient) -> Result<Report, Failure> {
         let mut out = Report::new();
-        out.both("evidence", "evidence", self.name()).both("chain id", "chain_id", &policy.chain_id);
+        out.both("evidence", "evidence", self.name()).both(
+            "chain id",
+            "chain_id",
+            &policy.chain_id,
+        );
         match self {
             Message::Upgrade(e) => {
                 advance(&mut client, &e.to_head, &mut out)?;
                 let head = client.head().clone();
-                let vote = judge_vote(policy, &client, &head, (&e.plan, &e.proposal), &e.vote_end, &mut out)?;
+                let vote = judge_vote(
+                    policy,
+                    &client,
+                    &head,
+                    (&e.plan, &e.proposal),
+                    &e.vote_end,
+                    &mut out,
+                )?;
                 lead_window(policy, &vote, head.height(), &mut out);
                 judge_record(&client, &e.publication, head.height(), &mut out)?;
                 out.row("route", "ahead: the plan is pending at the head");
@@ -152,7 +223,14 @@ impl Message {
             }
             Message::AtX(e) => {
                 let x = show(&client, &e.x).map_err(Failure::refused)?;
-                let vote = judge_vote(policy, &client, &x, (&e.plan, &e.proposal), &e.vote_end, &mut out)?;
+                let vote = judge_vote(
+                    policy,
+                    &client,
+                    &x,
+                    (&e.plan, &e.proposal),
+                    &e.vote_end,
+                    &mut out,
+                )?;
                 match &e.publication {
                     Some(publication) => judge_record(&client, publication, x.height(), &mut out)?,
                     None => {
@@ -161,9 +239,19 @@ impl Message {
                 }
                 let least = vote.plan_height().saturating_sub(1);
                 if x.height() < least {
-                    return Err(Failure::refused(format!("route at X: expected a header at {least} or above, got {}", x.height())));
+                    return Err(Failure::refused(format!(
+                        "route at X: expected a header at {least} or above, got {}",
+                        x.height()
+                    )));
                 }
-                out.row("route", format!("at X = {}: shown by header {}", x.height().max(vote.plan_height()), x.height()));
+                out.row(
+                    "route",
+                    format!(
+                        "at X = {}: shown by header {}",
+                        x.height().max(vote.plan_height()),
+                        x.height()
+                    ),
+                );
                 out.verdict(true, "the vote holds, and the plan was pending at X");
             }
             Message::Standing(e) => {
@@ -189,7 +277,13 @@ fn advance(client: &mut LightClient, path: &Path, out: &mut Report) -> Result<()
         })?;
     }
     let head = client.head();
-    out.row("path", format!("ok: header {} verified from trusted header {from}", head.height()));
+    out.row(
+        "path",
+        format!(
+            "ok: header {} verified from trusted header {from}",
+            head.height()
+        ),
+    );
     out.field("head", json!({ "height": head.height(), "hash": hex::encode(head.hash()), "time": head.time().to_string() }));
     Ok(())
 }
@@ -212,45 +306,77 @@ fn judge_vote(
         "ok: proposal {} PASSED for plan {:?} at height {}, measurement {}; yes {} of {} bonded tokens",
         vote.proposal_id(), vote.plan_name(), vote.plan_height(), measurement.as_deref().unwrap_or("none"), tally.yes, vote.bonded_tokens(),
     ));
-    out.field("vote", json!({
-        "proposal": vote.proposal_id(),
-        "plan": vote.plan_name(),
-        "plan_height": vote.plan_height(),
-        "measurement": measurement,
-        "yes": tally.yes.to_string(),
-        "turnout": tally.turnout().to_string(),
-        "bonded": vote.bonded_tokens().to_string(),
-        "shown_at": vote.shown_at(),
-    }));
+    out.field(
+        "vote",
+        json!({
+            "proposal": vote.proposal_id(),
+            "plan": vote.plan_name(),
+            "plan_height": vote.plan_height(),
+            "measurement": measurement,
+            "yes": tally.yes.to_string(),
+            "turnout": tally.turnout().to_string(),
+            "bonded": vote.bonded_tokens().to_string(),
+            "shown_at": vote.shown_at(),
+        }),
+    );
     Ok(vote)
 }
 
 fn lead_window(policy: &ChainPolicy, vote: &Vote, head: u64, out: &mut Report) {
-    let (opens, closes) = (vote.plan_height().saturating_sub(policy.lead_blocks), vote.plan_height());
+    let (opens, closes) = (
+        vote.plan_height().saturating_sub(policy.lead_blocks),
+        vote.plan_height(),
+    );
     let now = match head {
         h if h < opens => "not open yet",
         h if h < closes => "open",
         _ => "closed",
     };
-    out.row("lead window", format!("{now}: heads {opens} to {}, the head is {head}", closes.saturating_sub(1)));
-    out.field("lead_window", json!({ "opens": opens, "closes": closes.saturating_sub(1), "state": now }));
+    out.row(
+        "lead window",
+        format!(
+            "{now}: heads {opens} to {}, the head is {head}",
+            closes.saturating_sub(1)
+        ),
+    );
+    out.field(
+        "lead_window",
+        json!({ "opens": opens, "closes": closes.saturating_sub(1), "state": now }),
+    );
 }
 
-fn judge_record(client: &LightClient, publication: &PublicationEvidence, head: u64, out: &mut Report) -> Result<(), Failure> {
+fn judge_record(
+    client: &LightClient,
+    publication: &PublicationEvidence,
+    head: u64,
+    out: &mut Report,
+) -> Result<(), Failure> {
     let header = show(client, &publication.header).map_err(Failure::refused)?;
     let published = Published::verify(&header, publication).map_err(Failure::refused)?;
     if published.height() > head {
-        return Err(Failure::refused(format!("record: expected a block at or below {head}, got {}", published.height())));
+        return Err(Failure::refused(format!(
+            "record: expected a block at or below {head}, got {}",
+            published.height()
+        )));
     }
     let record = published.record();
-    out.row("record", format!("ok: block {}: {}", published.height(), describe_record(record)));
+    out.row(
+        "record",
+        format!(
+            "ok: block {}: {}",
+            published.height(),
+            describe_record(record)
+        ),
+    );
     out.field("record", record_json(record, published.height()));
     Ok(())
 }
 
 fn standing(head: &TrustedHeader, e: &StandingEvidence, out: &mut Report) -> Result<(), Failure> {
     let plan = pending_plan(head, &e.plan).map_err(Failure::refused)?;
-    let text = plan.as_ref().map_or("none pending".into(), |p| format!("{:?} at height {} is pending", p.name, p.height));
+    let text = plan.as_ref().map_or("none pending".into(), |p| {
+        format!("{:?} at height {} is pending", p.name, p.height)
+    });
     out.both("plan", "plan", text);
     let done = match &e.done {
         None => "not asked".to_string(),
@@ -265,7 +391,10 @@ fn standing(head: &TrustedHeader, e: &StandingEvidence, out: &mut Report) -> Res
 
 /// A record for people.
 pub(crate) fn describe_record(r: &Record) -> String {
-    format!("{} of epoch {}, proposal {}, target {}, platform {}", r.kind, r.epoch, r.proposal_id, r.target, r.platform)
+    format!(
+        "{} of epoch {}, proposal {}, target {}, platform {}",
+        r.kind, r.epoch, r.proposal_id, r.target, r.platform
+    )
 }
 
 /// A record for programs.

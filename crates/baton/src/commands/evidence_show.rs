@@ -21,7 +21,10 @@ use crate::output::{Failure, Report};
 /// Shows a file.
 pub fn show(args: &EvidenceShowArgs) -> Result<Report, Failure> {
     let bytes = files::read(&args.file, "evidence", MAX_RECORDING_BYTES)?;
-    let mut out = Shown { report: Report::new(), items: Vec::new() };
+    let mut out = Shown {
+        report: Report::new(),
+        items: Vec::new(),
+    };
     if files::looks_like_json(&bytes) {
         let json = files::json(&bytes, &args.file, "evidence")?;
         recording(&json, &mut out).map_err(|e| e.at(args.file.display()))?;
@@ -38,7 +41,8 @@ pub fn show(args: &EvidenceShowArgs) -> Result<Report, Failure> {
     }
     let Shown { mut report, items } = out;
     report.field("items", items).field("verified", false);
-    report.text("shown as it is in the file; nothing is verified: `baton evidence verify` does that");
+    report
+        .text("shown as it is in the file; nothing is verified: `baton evidence verify` does that");
     Ok(report)
 }
 
@@ -57,7 +61,10 @@ impl Shown {
         match (peek(block), block.untrusted_checkpoint()) {
             (Ok((chain_id, time)), Ok(checkpoint)) => {
                 let hash = hex::encode(checkpoint.hash);
-                let text = format!("{chain_id} height {}, {time}, hash {hash}", checkpoint.height);
+                let text = format!(
+                    "{chain_id} height {}, {time}, hash {hash}",
+                    checkpoint.height
+                );
                 let json = json!({ "chain_id": chain_id, "height": checkpoint.height, "time": time.to_string(), "hash": hash });
                 self.item(what, text, json);
             }
@@ -68,7 +75,10 @@ impl Shown {
     fn path(&mut self, what: &str, path: &Path) {
         let heights: Vec<u64> = path.blocks.iter().filter_map(|b| b.height().ok()).collect();
         let text = match (heights.first(), heights.last()) {
-            (Some(first), Some(last)) => format!("{} light blocks, heights {first} to {last}", path.blocks.len()),
+            (Some(first), Some(last)) => format!(
+                "{} light blocks, heights {first} to {last}",
+                path.blocks.len()
+            ),
             _ => "no light block: it starts at the trusted head".into(),
         };
         self.item(what, text, json!({ "heights": heights }));
@@ -89,7 +99,11 @@ impl Shown {
 
     fn publication(&mut self, publication: &PublicationEvidence) {
         self.header("publication", &publication.header);
-        self.tx(&publication.tx, publication.proof.index, publication.proof.total);
+        self.tx(
+            &publication.tx,
+            publication.proof.index,
+            publication.proof.total,
+        );
     }
 
     fn tx(&mut self, tx: &[u8], index: u64, total: u64) {
@@ -107,7 +121,13 @@ impl Shown {
     }
 
     fn proof(&mut self, place: &str, proof: &StateProof) {
-        let name = |what: &str| if place.is_empty() { what.to_string() } else { format!("{place}, {what}") };
+        let name = |what: &str| {
+            if place.is_empty() {
+                what.to_string()
+            } else {
+                format!("{place}, {what}")
+            }
+        };
         let absent = proof.value.is_none();
         match (proof.store.as_str(), proof.key.as_slice()) {
             (UPGRADE_STORE, PLAN_KEY) => {
@@ -120,11 +140,27 @@ impl Shown {
                 self.item(&name("proposal"), text, json);
             }
             (store, key) => {
-                let what = if store == UPGRADE_STORE && key.first() == Some(&0x01) { "done key" } else { "state" };
+                let what = if store == UPGRADE_STORE && key.first() == Some(&0x01) {
+                    "done key"
+                } else {
+                    "state"
+                };
                 let bytes = proof.value.as_ref().map_or(0, Vec::len);
-                let text = format!("{store}/0x{}: {}", hex::encode(key), if absent { "absent".into() } else { format!("{bytes} bytes") });
+                let text = format!(
+                    "{store}/0x{}: {}",
+                    hex::encode(key),
+                    if absent {
+                        "absent".into()
+                    } else {
+                        format!("{bytes} bytes")
+                    }
+                );
                 let value = proof.value.as_ref().map(hex::encode);
-                self.item(&name(what), text, json!({ "store": store, "key": hex::encode(key), "value": value }));
+                self.item(
+                    &name(what),
+                    text,
+                    json!({ "store": store, "key": hex::encode(key), "value": value }),
+                );
             }
         }
     }
@@ -144,17 +180,31 @@ fn describe_plan(value: Option<&[u8]>) -> (String, Value) {
 fn describe_proposal(id: u64, value: Option<&[u8]>) -> (String, Value) {
     let p = match value.map(Proposal::decode) {
         None => return (format!("{id}: absent"), json!({ "id": id, "status": null })),
-        Some(Err(_)) => return (format!("{id}: unreadable"), json!({ "id": id, "status": null })),
+        Some(Err(_)) => {
+            return (
+                format!("{id}: unreadable"),
+                json!({ "id": id, "status": null }),
+            );
+        }
         Some(Ok(p)) => p,
     };
-    let status = ProposalStatus::try_from(p.status).map_or_else(|_| p.status.to_string(), |s| s.name().to_string());
+    let status = ProposalStatus::try_from(p.status)
+        .map_or_else(|_| p.status.to_string(), |s| s.name().to_string());
     let t = p.final_tally_result.clone().unwrap_or_default();
     let messages: Vec<&str> = p.messages.iter().map(|m| m.type_url.as_str()).collect();
     let text = format!(
         "{id} {status}{}: {:?}; yes {}, abstain {}, no {}, veto {}; messages {}",
         if p.expedited { " (expedited)" } else { "" },
-        p.title, t.yes_count, t.abstain_count, t.no_count, t.no_with_veto_count,
-        if messages.is_empty() { "none".into() } else { messages.join(", ") },
+        p.title,
+        t.yes_count,
+        t.abstain_count,
+        t.no_count,
+        t.no_with_veto_count,
+        if messages.is_empty() {
+            "none".into()
+        } else {
+            messages.join(", ")
+        },
     );
     let json = json!({
         "id": id, "status": status, "expedited": p.expedited, "title": p.title, "messages": messages,
@@ -185,7 +235,11 @@ fn cbor(message: &Message, out: &mut Shown) {
             out.vote_end(&e.vote_end);
             match &e.publication {
                 Some(publication) => out.publication(publication),
-                None => out.item("record", "none: enough on one machine only".into(), Value::Null),
+                None => out.item(
+                    "record",
+                    "none: enough on one machine only".into(),
+                    Value::Null,
+                ),
             }
         }
         Message::Standing(e) => {
@@ -201,8 +255,13 @@ fn cbor(message: &Message, out: &mut Shown) {
 }
 
 fn recording(json: &Value, out: &mut Shown) -> Result<(), Failure> {
-    let chain_id = json.get("chain_id").and_then(Value::as_str).ok_or_else(|| Failure::input("not a recording: no chain_id"))?;
-    out.report.both("evidence", "evidence", "recording").both("chain id", "chain_id", chain_id);
+    let chain_id = json
+        .get("chain_id")
+        .and_then(Value::as_str)
+        .ok_or_else(|| Failure::input("not a recording: no chain_id"))?;
+    out.report
+        .both("evidence", "evidence", "recording")
+        .both("chain id", "chain_id", chain_id);
     let block = |place: &str, v: Option<&Value>| {
         recorded_block(v.unwrap_or(&Value::Null)).map_err(|e| Failure::input(e).at(place))
     };
@@ -213,7 +272,10 @@ fn recording(json: &Value, out: &mut Shown) -> Result<(), Failure> {
     out.block("target", &block("target", json.get("target"))?);
     queries("", list(json, "queries"), out);
     if let Some(end) = json.get("vote_end").filter(|e| !e.is_null()) {
-        out.block("vote end, before", &block("vote_end.before", end.get("before"))?);
+        out.block(
+            "vote end, before",
+            &block("vote_end.before", end.get("before"))?,
+        );
         out.block("vote end", &block("vote_end.at", end.get("at"))?);
     }
     if let Some(x) = json.get("at_x").filter(|x| !x.is_null()) {
@@ -227,7 +289,10 @@ fn recording(json: &Value, out: &mut Shown) -> Result<(), Failure> {
 }
 
 fn list<'v>(json: &'v Value, name: &str) -> &'v [Value] {
-    json.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    json.get(name)
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 fn queries(place: &str, queries: &[Value], out: &mut Shown) {
@@ -242,10 +307,24 @@ fn queries(place: &str, queries: &[Value], out: &mut Shown) {
 fn transaction(tx: &Value, out: &mut Shown) {
     use base64::Engine;
     let at = |pointer: &str| tx.pointer(&format!("/tx/result{pointer}"));
-    let number = |pointer: &str| at(pointer).and_then(|v| v.as_u64().or_else(|| v.as_str()?.parse().ok())).unwrap_or_default();
-    let bytes = at("/tx").and_then(Value::as_str).and_then(|t| base64::engine::general_purpose::STANDARD.decode(t).ok());
+    let number = |pointer: &str| {
+        at(pointer)
+            .and_then(|v| v.as_u64().or_else(|| v.as_str()?.parse().ok()))
+            .unwrap_or_default()
+    };
+    let bytes = at("/tx")
+        .and_then(Value::as_str)
+        .and_then(|t| base64::engine::general_purpose::STANDARD.decode(t).ok());
     match bytes {
-        Some(bytes) => out.tx(&bytes, number("/proof/proof/index"), number("/proof/proof/total")),
-        None => out.item("record", "the answer holds no transaction".into(), Value::Null),
+        Some(bytes) => out.tx(
+            &bytes,
+            number("/proof/proof/index"),
+            number("/proof/proof/total"),
+        ),
+        None => out.item(
+            "record",
+            "the answer holds no transaction".into(),
+            Value::Null,
+        ),
     }
 }

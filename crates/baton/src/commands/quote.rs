@@ -5,11 +5,12 @@ use std::path::Path;
 use baton_attest::identity::Identity;
 use baton_attest::policy::{BuildRules, TcbPolicy, TcbStatus};
 use baton_attest::quote::{
-    CheckedQuote, Collateral, MAX_COLLATERAL_LEN, MAX_QUOTE_LEN, Purpose, QuoteError, QuoteTime, check_quote, intel_root,
+    CheckedQuote, Collateral, MAX_COLLATERAL_LEN, MAX_QUOTE_LEN, Purpose, QuoteError, QuoteTime,
+    check_quote, intel_root,
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::cli::{PurposeArg, QuoteArgs};
 use crate::files;
@@ -29,7 +30,8 @@ pub fn verify(args: &QuoteArgs) -> Result<Report, Failure> {
         PurposeArg::Receipt => Purpose::Receipt,
     };
     let time = QuoteTime(args.at.unwrap_or(0));
-    let checked = check_quote(&quote, &collateral, &tcb, time, purpose).map_err(|e| refusal(args, e))?;
+    let checked =
+        check_quote(&quote, &collateral, &tcb, time, purpose).map_err(|e| refusal(args, e))?;
     let mut out = Report::new();
     judged(args, &checked, &mut out);
     identity(checked.identity(), &mut out);
@@ -58,7 +60,11 @@ fn for_looking() -> TcbPolicy {
 }
 
 fn read_quote(path: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes = files::read(path, "quote", MAX_QUOTE_LEN.saturating_mul(2).saturating_add(16))?;
+    let bytes = files::read(
+        path,
+        "quote",
+        MAX_QUOTE_LEN.saturating_mul(2).saturating_add(16),
+    )?;
     Ok(files::from_hex(&bytes).unwrap_or(bytes))
 }
 
@@ -71,7 +77,10 @@ fn read_collateral(paths: &[impl AsRef<Path>]) -> Result<Collateral, Failure> {
         match (&mut set, part) {
             (Some(set), Some(part)) => part.replace(set),
             (_, None) => {
-                set = Some(Collateral::from_json(&bytes).map_err(|e| Failure::input(e).at(path.display()))?);
+                set = Some(
+                    Collateral::from_json(&bytes)
+                        .map_err(|e| Failure::input(e).at(path.display()))?,
+                );
             }
             (None, Some(_)) => {
                 return Err(Failure::input(format!("collateral {}: one part alone", path.display()))
@@ -104,8 +113,16 @@ impl Part {
     fn read(bytes: &[u8]) -> Option<Part> {
         // DER of a CRL; the issuer's name stands near its beginning.
         if bytes.starts_with(&[0x30, 0x82]) {
-            let names_root = bytes.get(..200).unwrap_or(bytes).windows(11).any(|w| w == b"SGX Root CA");
-            return Some(if names_root { Part::RootCrl(bytes.to_vec()) } else { Part::PckCrl(bytes.to_vec()) });
+            let names_root = bytes
+                .get(..200)
+                .unwrap_or(bytes)
+                .windows(11)
+                .any(|w| w == b"SGX Root CA");
+            return Some(if names_root {
+                Part::RootCrl(bytes.to_vec())
+            } else {
+                Part::PckCrl(bytes.to_vec())
+            });
         }
         let answer: Answer = serde_json::from_slice(bytes).ok()?;
         let signature = hex::decode(answer.signature?).ok()?;
@@ -118,8 +135,12 @@ impl Part {
 
     fn replace(self, set: &mut Collateral) {
         match self {
-            Part::TcbInfo(text, signature) => (set.tcb_info, set.tcb_info_signature) = (text, signature),
-            Part::QeIdentity(text, signature) => (set.qe_identity, set.qe_identity_signature) = (text, signature),
+            Part::TcbInfo(text, signature) => {
+                (set.tcb_info, set.tcb_info_signature) = (text, signature)
+            }
+            Part::QeIdentity(text, signature) => {
+                (set.qe_identity, set.qe_identity_signature) = (text, signature)
+            }
             Part::PckCrl(crl) => set.pck_crl = crl,
             Part::RootCrl(crl) => set.root_ca_crl = crl,
         }
@@ -129,53 +150,94 @@ impl Part {
 fn judged(args: &QuoteArgs, q: &CheckedQuote, out: &mut Report) {
     let newest = q.newest_signed_date().0;
     let (at, source) = match (args.purpose, args.at) {
-        (PurposeArg::Receipt, _) => (newest, "newest date signed in the collateral, as for every receipt"),
+        (PurposeArg::Receipt, _) => (
+            newest,
+            "newest date signed in the collateral, as for every receipt",
+        ),
         (PurposeArg::Secret, Some(at)) if at >= newest => (at, "as given"),
-        (PurposeArg::Secret, Some(_)) => (newest, "newest date signed in the collateral, which is later than the given time"),
-        (PurposeArg::Secret, None) => {
-            (newest, "newest date signed in the collateral; whether it is still current is not judged without --at")
-        }
+        (PurposeArg::Secret, Some(_)) => (
+            newest,
+            "newest date signed in the collateral, which is later than the given time",
+        ),
+        (PurposeArg::Secret, None) => (
+            newest,
+            "newest date signed in the collateral; whether it is still current is not judged without --at",
+        ),
     };
     let looking = if args.policy.is_none() && q.status() != TcbStatus::UpToDate {
         " (accepted for looking; a policy decides)"
     } else {
         ""
     };
-    out.field("status", q.status().to_string()).row("TCB status", format!("{}{looking}", q.status()));
-    let advisories = if q.advisories().is_empty() { "none".into() } else { q.advisories().join(", ") };
-    out.field("advisories", q.advisories().to_vec()).row("advisories", advisories);
-    out.field("time", at).field("time_source", source).row("judged at", format!("{} ({source})", show_time(at)));
-    out.both("purpose", "purpose", match args.purpose {
-        PurposeArg::Secret => "secret",
-        PurposeArg::Receipt => "receipt",
-    });
+    out.field("status", q.status().to_string())
+        .row("TCB status", format!("{}{looking}", q.status()));
+    let advisories = if q.advisories().is_empty() {
+        "none".into()
+    } else {
+        q.advisories().join(", ")
+    };
+    out.field("advisories", q.advisories().to_vec())
+        .row("advisories", advisories);
+    out.field("time", at)
+        .field("time_source", source)
+        .row("judged at", format!("{} ({source})", show_time(at)));
+    out.both(
+        "purpose",
+        "purpose",
+        match args.purpose {
+            PurposeArg::Secret => "secret",
+            PurposeArg::Receipt => "receipt",
+        },
+    );
     let policy = match &args.policy {
         Some(path) => path.display().to_string(),
-        None => "none: Intel's root, every status that is not revoked, any age of collateral".into(),
+        None => {
+            "none: Intel's root, every status that is not revoked, any age of collateral".into()
+        }
     };
     out.both("policy", "policy", policy);
 }
 
 fn identity(id: &Identity, out: &mut Report) {
-    out.row("measurement", id.measurement).row("signer", id.signer);
+    out.row("measurement", id.measurement)
+        .row("signer", id.signer);
     out.row("product id", id.product_id).row("svn", id.svn);
-    out.row("attributes", format!("flags {:#x}, xfrm {:#x}; DEBUG off", id.attributes.flags, id.attributes.xfrm));
-    let config = if id.config_id == [0; 64] { "none".into() } else { hex::encode(id.config_id) };
-    out.row("config id", format!("{config}; config svn {}; miscselect {:#x}", id.config_svn, id.misc_select));
+    out.row(
+        "attributes",
+        format!(
+            "flags {:#x}, xfrm {:#x}; DEBUG off",
+            id.attributes.flags, id.attributes.xfrm
+        ),
+    );
+    let config = if id.config_id == [0; 64] {
+        "none".into()
+    } else {
+        hex::encode(id.config_id)
+    };
+    out.row(
+        "config id",
+        format!(
+            "{config}; config svn {}; miscselect {:#x}",
+            id.config_svn, id.misc_select
+        ),
+    );
     out.row("identity", id.digest());
-    out.field("identity", json!({
-        "measurement": id.measurement,
-        "signer": id.signer,
-        "product_id": id.product_id,
-        "svn": id.svn,
-        "flags": id.attributes.flags,
-        "xfrm": id.attributes.xfrm,
-        "misc_select": id.misc_select,
-        "config_id": hex::encode(id.config_id),
-        "config_svn": id.config_svn,
-        "debug": id.is_debug(),
-        "digest": id.digest(),
-    }));
+    out.field(
+        "identity",
+        json!({
+            "measurement": id.measurement,
+            "signer": id.signer,
+            "product_id": id.product_id,
+            "svn": id.svn,
+            "flags": id.attributes.flags,
+            "xfrm": id.attributes.xfrm,
+            "misc_select": id.misc_select,
+            "config_id": hex::encode(id.config_id),
+            "config_svn": id.config_svn,
+            "debug": id.is_debug(),
+            "digest": id.digest(),
+        }),
+    );
 }
 
 fn platform(q: &CheckedQuote, out: &mut Report) {
@@ -186,21 +248,33 @@ fn platform(q: &CheckedQuote, out: &mut Report) {
     out.both("CPUSVN of PCK", "pck_cpu_svn", hex::encode(q.pck_cpu_svn()));
     out.field("pce_svn", q.pce_svn()).row("PCESVN", q.pce_svn());
     let newest = q.newest_signed_date().0;
-    out.field("newest_signed_date", newest).row("newest signed date", show_time(newest));
-    out.field("tcb_evaluation", q.tcb_evaluation()).row("TCB evaluation", format!("number {}", q.tcb_evaluation()));
+    out.field("newest_signed_date", newest)
+        .row("newest signed date", show_time(newest));
+    out.field("tcb_evaluation", q.tcb_evaluation())
+        .row("TCB evaluation", format!("number {}", q.tcb_evaluation()));
 }
 
 fn verdict(args: &QuoteArgs, q: &CheckedQuote, builds: Option<&BuildRules>, out: &mut Report) {
     let refused = builds.and_then(|rules| rules.check(q.identity()).err());
     match (builds, &refused) {
-        (None, _) => out.field("build_rules", "not judged").row("build rules", "not judged: no policy, or only its section `tcb`"),
-        (Some(_), None) => out.both("build rules", "build_rules", "met; the measurement is the vote's to name"),
+        (None, _) => out.field("build_rules", "not judged").row(
+            "build rules",
+            "not judged: no policy, or only its section `tcb`",
+        ),
+        (Some(_), None) => out.both(
+            "build rules",
+            "build_rules",
+            "met; the measurement is the vote's to name",
+        ),
         (Some(_), Some(e)) => out.both("build rules", "build_rules", e),
     };
     match (refused, &args.policy) {
         (Some(e), _) => out.verdict(false, e),
         (None, Some(_)) => out.verdict(true, "the quote is genuine, and the policy accepts it"),
-        (None, None) => out.verdict(true, "the quote is genuine; without a policy nothing more is said"),
+        (None, None) => out.verdict(
+            true,
+            "the quote is genuine; without a policy nothing more is said",
+        ),
     };
 }
 
@@ -211,19 +285,28 @@ fn refusal(args: &QuoteArgs, e: QuoteError) -> Failure {
             Failure::input(&e).at(args.quote.display())
         }
         QuoteError::Expired { .. } => expired(args, &e),
-        QuoteError::OtherPlatform { .. } => Failure::refused(&e).next("fetch the collateral for this quote's FMSPC"),
-        QuoteError::Status { .. } => {
-            Failure::refused(&e).next("update the machine's firmware, or change section `tcb` of the policy by a vote")
+        QuoteError::OtherPlatform { .. } => {
+            Failure::refused(&e).next("fetch the collateral for this quote's FMSPC")
         }
+        QuoteError::Status { .. } => Failure::refused(&e)
+            .next("update the machine's firmware, or change section `tcb` of the policy by a vote"),
         _ => Failure::refused(&e),
     }
 }
 
 fn expired(args: &QuoteArgs, e: &QuoteError) -> Failure {
-    let QuoteError::Expired { what, until, time } = e else { return Failure::refused(e) };
-    let text = format!("{what} has expired: expected a time until {}, got {}", show_time(*until), show_time(*time));
+    let QuoteError::Expired { what, until, time } = e else {
+        return Failure::refused(e);
+    };
+    let text = format!(
+        "{what} has expired: expected a time until {}, got {}",
+        show_time(*until),
+        show_time(*time)
+    );
     Failure::refused(text).next(match args.purpose {
-        PurposeArg::Secret => "fetch new collateral, or judge the quote at an earlier time with --at",
+        PurposeArg::Secret => {
+            "fetch new collateral, or judge the quote at an earlier time with --at"
+        }
         PurposeArg::Receipt => "fetch collateral whose parts are of about the same date",
     })
 }

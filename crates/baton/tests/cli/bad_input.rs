@@ -5,21 +5,82 @@ use crate::support::*;
 
 /// A file that is right for one command, and that command with `@` for the file.
 const COMMANDS: [(&str, &[&str]); 11] = [
-    ("dcap/phala-sgx.quote", &["quote", "verify", "@", "--collateral", "dcap/00A067110000-processor-2025-06-phala.json"]),
-    ("dcap/00A067110000-processor-2025-06-phala.json", &["quote", "verify", "dcap/phala-sgx.quote", "--collateral", "@"]),
-    ("../../../../docs/policy.example.toml", &["quote", "verify", "dcap/phala-sgx.quote", "--collateral", "dcap/00A067110000-processor-2025-06-phala.json", "--policy", "@"]),
-    ("chain/mocha-4_157000_signed_block.json", &["light", "verify", "--trusted", "@", "--target", "chain/mocha-4_157001_signed_block.json"]),
-    ("chain/mocha-4_157001_signed_block.json", &["light", "verify", "--trusted", "chain/mocha-4_157000_signed_block.json", "--target", "@"]),
+    (
+        "dcap/phala-sgx.quote",
+        &[
+            "quote",
+            "verify",
+            "@",
+            "--collateral",
+            "dcap/00A067110000-processor-2025-06-phala.json",
+        ],
+    ),
+    (
+        "dcap/00A067110000-processor-2025-06-phala.json",
+        &[
+            "quote",
+            "verify",
+            "dcap/phala-sgx.quote",
+            "--collateral",
+            "@",
+        ],
+    ),
+    (
+        "../../../../docs/policy.example.toml",
+        &[
+            "quote",
+            "verify",
+            "dcap/phala-sgx.quote",
+            "--collateral",
+            "dcap/00A067110000-processor-2025-06-phala.json",
+            "--policy",
+            "@",
+        ],
+    ),
+    (
+        "chain/mocha-4_157000_signed_block.json",
+        &[
+            "light",
+            "verify",
+            "--trusted",
+            "@",
+            "--target",
+            "chain/mocha-4_157001_signed_block.json",
+        ],
+    ),
+    (
+        "chain/mocha-4_157001_signed_block.json",
+        &[
+            "light",
+            "verify",
+            "--trusted",
+            "chain/mocha-4_157000_signed_block.json",
+            "--target",
+            "@",
+        ],
+    ),
     ("real/passed.json", &["evidence", "show", "@"]),
     ("real/passed.json", &["evidence", "verify", "@"]),
-    ("../../../../docs/policy.example.toml", &["evidence", "verify", "real/passed.json", "--policy", "@"]),
-    ("../../../../docs/policy.example.toml", &["policy", "show", "@"]),
-    ("../../../../docs/policy.example.toml", &["policy", "check", "@"]),
+    (
+        "../../../../docs/policy.example.toml",
+        &["evidence", "verify", "real/passed.json", "--policy", "@"],
+    ),
+    (
+        "../../../../docs/policy.example.toml",
+        &["policy", "show", "@"],
+    ),
+    (
+        "../../../../docs/policy.example.toml",
+        &["policy", "check", "@"],
+    ),
     ("", &["log", "show", "@"]),
 ];
 
 fn run(command: &[&str], file: &Path) -> Ran {
-    let args: Vec<&str> = command.iter().map(|a| if *a == "@" { path(file) } else { a }).collect();
+    let args: Vec<&str> = command
+        .iter()
+        .map(|a| if *a == "@" { path(file) } else { a })
+        .collect();
     baton(&args)
 }
 
@@ -31,7 +92,9 @@ fn a21_files_that_are_nothing_are_bad_input_for_every_command() {
         fs::write(&file, bytes).unwrap();
         file
     };
-    let junk: Vec<u8> = (0..5000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let junk: Vec<u8> = (0..5000u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     let empty_folder = dir.path().join("folder");
     fs::create_dir(&empty_folder).unwrap();
     let files: [PathBuf; 9] = [
@@ -48,8 +111,17 @@ fn a21_files_that_are_nothing_are_bad_input_for_every_command() {
     for (_, command) in COMMANDS {
         for file in &files {
             let ran = run(command, file).expect(2);
-            assert!(ran.err.starts_with("error: "), "{command:?} {}: {}", file.display(), ran.err);
-            assert!(ran.out.is_empty() && !ran.err.contains("panicked"), "{}", ran.err);
+            assert!(
+                ran.err.starts_with("error: "),
+                "{command:?} {}: {}",
+                file.display(),
+                ran.err
+            );
+            assert!(
+                ran.out.is_empty() && !ran.err.contains("panicked"),
+                "{}",
+                ran.err
+            );
         }
     }
 }
@@ -72,7 +144,10 @@ fn a21_truncated_files_never_pass_and_never_panic() {
 fn a21_oversize_files_are_refused_before_they_are_parsed() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("big");
-    fs::File::create(&file).unwrap().set_len(65 * 1024 * 1024).unwrap();
+    fs::File::create(&file)
+        .unwrap()
+        .set_len(65 * 1024 * 1024)
+        .unwrap();
     for (_, command) in COMMANDS {
         let ran = run(command, &file).expect(2);
         assert!(ran.err.contains("at most"), "{command:?}: {}", ran.err);
@@ -85,7 +160,12 @@ fn with_json_an_error_is_json_too() {
     assert!(ran.err.is_empty());
     let json = ran.json();
     assert_eq!((&json["accept"], &json["exit"]), (&false.into(), &2.into()));
-    assert!(json["error"]["what"].as_str().unwrap().contains("missing.toml"));
+    assert!(
+        json["error"]["what"]
+            .as_str()
+            .unwrap()
+            .contains("missing.toml")
+    );
 }
 
 #[test]
@@ -93,8 +173,30 @@ fn a_wrong_command_line_is_bad_input_and_help_is_not() {
     baton(&["nothing"]).expect(2);
     baton(&["quote", "verify"]).expect(2);
     baton(&["quote", "verify", "dcap/phala-sgx.quote"]).expect(2);
-    baton(&["quote", "verify", "dcap/phala-sgx.quote", "--collateral", "x", "--at", "yesterday"]).expect(2);
-    baton(&["light", "verify", "--target", "x", "--trusting-period", "14 days"]).expect(2);
-    assert!(baton(&["quote", "verify", "--help"]).expect(0).out.contains("Examples:"));
+    baton(&[
+        "quote",
+        "verify",
+        "dcap/phala-sgx.quote",
+        "--collateral",
+        "x",
+        "--at",
+        "yesterday",
+    ])
+    .expect(2);
+    baton(&[
+        "light",
+        "verify",
+        "--target",
+        "x",
+        "--trusting-period",
+        "14 days",
+    ])
+    .expect(2);
+    assert!(
+        baton(&["quote", "verify", "--help"])
+            .expect(0)
+            .out
+            .contains("Examples:")
+    );
     assert!(baton(&["--version"]).expect(0).out.starts_with("baton "));
 }

@@ -2,7 +2,9 @@ use std::fs;
 use std::path::Path;
 
 use baton_attest::identity::encode;
-use baton_chain::evidence::{AtXEvidence, HeaderEvidence, StandingEvidence, VERSION, VoteEndEvidence};
+use baton_chain::evidence::{
+    AtXEvidence, HeaderEvidence, StandingEvidence, VERSION, VoteEndEvidence,
+};
 use baton_chain::light::{self, LightBlock};
 use baton_chain::recorded::Recording;
 use baton_chain::rpc;
@@ -11,11 +13,14 @@ use serde_json::Value;
 use crate::support::*;
 
 fn real(name: &str) -> Value {
-    serde_json::from_slice(&fs::read(fixtures().join(format!("real/{name}.json"))).unwrap()).unwrap()
+    serde_json::from_slice(&fs::read(fixtures().join(format!("real/{name}.json"))).unwrap())
+        .unwrap()
 }
 
 fn names() -> Vec<String> {
-    let files = fs::read_dir(fixtures().join("real")).unwrap().map(|f| f.unwrap().path());
+    let files = fs::read_dir(fixtures().join("real"))
+        .unwrap()
+        .map(|f| f.unwrap().path());
     let mut all: Vec<String> = files
         .filter(|f| f.extension().is_some_and(|e| e == "json"))
         .map(|f| f.file_stem().unwrap().to_str().unwrap().to_string())
@@ -30,7 +35,11 @@ fn every_recording_of_a_real_chain_has_the_right_exit_code() {
     assert_eq!(names.len(), 26);
     for name in names {
         let file = format!("real/{name}.json");
-        let code = if real(&name)["expected"]["decision"] == "accept" { 0 } else { 1 };
+        let code = if real(&name)["expected"]["decision"] == "accept" {
+            0
+        } else {
+            1
+        };
         let ran = baton(&["evidence", "verify", &file, "--json"]);
         assert_eq!(ran.code, code, "{name}: {}", ran.out);
         assert_eq!(ran.json()["accept"], code == 0, "{name}");
@@ -42,10 +51,26 @@ fn every_recording_of_a_real_chain_has_the_right_exit_code() {
 
 #[test]
 fn vote_lead_window_record_and_route_stand_on_lines_of_their_own() {
-    snapshot("evidence_passed", &["evidence", "verify", "real/passed.json"], 0);
-    snapshot("evidence_late_superseded_a", &["evidence", "verify", "real/late_superseded_a.json"], 1);
-    snapshot("evidence_publication", &["evidence", "verify", "real/publication.json"], 0);
-    snapshot("evidence_show_applied", &["evidence", "show", "real/applied.json"], 0);
+    snapshot(
+        "evidence_passed",
+        &["evidence", "verify", "real/passed.json"],
+        0,
+    );
+    snapshot(
+        "evidence_late_superseded_a",
+        &["evidence", "verify", "real/late_superseded_a.json"],
+        1,
+    );
+    snapshot(
+        "evidence_publication",
+        &["evidence", "verify", "real/publication.json"],
+        0,
+    );
+    snapshot(
+        "evidence_show_applied",
+        &["evidence", "show", "real/applied.json"],
+        0,
+    );
 }
 
 #[test]
@@ -87,7 +112,15 @@ fn write_policy(name: &str, file: &Path, edit: impl FnOnce(&mut baton_chain::Cha
 fn a_given_policy_decides() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("p.toml");
-    let verify = || baton(&["evidence", "verify", "real/passed.json", "--policy", path(&file)]);
+    let verify = || {
+        baton(&[
+            "evidence",
+            "verify",
+            "real/passed.json",
+            "--policy",
+            path(&file),
+        ])
+    };
     write_policy("passed", &file, |_| ());
     assert!(verify().expect(0).row("bars").starts_with("the policy's"));
     write_policy("passed", &file, |p| p.chain_id = "another-1".into());
@@ -99,7 +132,14 @@ fn a_given_policy_decides() {
     write_policy("passed", &file, |p| p.power_reduction = 0);
     verify().expect(2);
     // The example policy is another chain's.
-    baton(&["evidence", "verify", "real/passed.json", "--policy", "../../../../docs/policy.example.toml"]).expect(1);
+    baton(&[
+        "evidence",
+        "verify",
+        "real/passed.json",
+        "--policy",
+        "../../../../docs/policy.example.toml",
+    ])
+    .expect(1);
 }
 
 fn block(v: &Value) -> LightBlock {
@@ -108,8 +148,12 @@ fn block(v: &Value) -> LightBlock {
 
 fn proof(of: &Value, store: &str, first: &str) -> baton_chain::proofs::StateProof {
     let all = of["queries"].as_array().unwrap();
-    let found = all.iter().find(|q| q["store"] == store && q["key_hex"].as_str().unwrap().starts_with(first));
-    rpc::state_proof_from_abci_query(&found.unwrap()["response"]).unwrap().0
+    let found = all
+        .iter()
+        .find(|q| q["store"] == store && q["key_hex"].as_str().unwrap().starts_with(first));
+    rpc::state_proof_from_abci_query(&found.unwrap()["response"])
+        .unwrap()
+        .0
 }
 
 /// What a host would send for the route at X of the recording `applied`.
@@ -119,16 +163,31 @@ fn at_x() -> (LightBlock, AtXEvidence) {
     let x = block(&f["at_x"]);
     let to = |last: LightBlock| {
         let height = last.height().unwrap();
-        let steps = f["path"].as_array().unwrap().iter().map(block).filter(|b| b.height().unwrap() < height);
+        let steps = f["path"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(block)
+            .filter(|b| b.height().unwrap() < height);
         let blocks = steps.chain([last]).collect();
-        HeaderEvidence { path: light::Path { from_next_validators: trusted.next_validators.clone(), blocks }, links: vec![] }
+        HeaderEvidence {
+            path: light::Path {
+                from_next_validators: trusted.next_validators.clone(),
+                blocks,
+            },
+            links: vec![],
+        }
     };
     let at = block(&f["vote_end"]["at"]);
     let evidence = AtXEvidence {
         version: VERSION,
         plan: proof(&f["at_x"], "upgrade", "00"),
         proposal: proof(&f["at_x"], "gov", "00"),
-        vote_end: VoteEndEvidence { validators: at.validators.clone(), at: to(at), before: block(&f["vote_end"]["before"]) },
+        vote_end: VoteEndEvidence {
+            validators: at.validators.clone(),
+            at: to(at),
+            before: block(&f["vote_end"]["before"]),
+        },
         x: to(x),
         publication: None,
     };
@@ -138,16 +197,38 @@ fn at_x() -> (LightBlock, AtXEvidence) {
 #[test]
 fn evidence_in_cbor_is_shown_and_verified_from_the_policys_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
-    let (policy, checkpoint, file) = (dir.path().join("p.toml"), dir.path().join("c.cbor"), dir.path().join("e.cbor"));
+    let (policy, checkpoint, file) = (
+        dir.path().join("p.toml"),
+        dir.path().join("c.cbor"),
+        dir.path().join("e.cbor"),
+    );
     let (trusted, evidence) = at_x();
     write_policy("applied", &policy, |_| ());
     fs::write(&checkpoint, encode(&trusted)).unwrap();
-    let verify = || baton(&["evidence", "verify", path(&file), "--policy", path(&policy), "--trusted", path(&checkpoint)]);
+    let verify = || {
+        baton(&[
+            "evidence",
+            "verify",
+            path(&file),
+            "--policy",
+            path(&policy),
+            "--trusted",
+            path(&checkpoint),
+        ])
+    };
     fs::write(&file, evidence.to_cbor()).unwrap();
     let ran = verify().expect(0);
     assert!(ran.row("route").starts_with("at X = 328"), "{}", ran.out);
-    assert_eq!(baton(&["evidence", "show", path(&checkpoint)]).expect(0).row("evidence"), "light block");
-    compare("evidence_show_at_x", &baton(&["evidence", "show", path(&file)]).expect(0).out);
+    assert_eq!(
+        baton(&["evidence", "show", path(&checkpoint)])
+            .expect(0)
+            .row("evidence"),
+        "light block"
+    );
+    compare(
+        "evidence_show_at_x",
+        &baton(&["evidence", "show", path(&file)]).expect(0).out,
+    );
     baton(&["evidence", "verify", path(&file)]).expect(2);
 
     let mut other = evidence.clone();
@@ -159,7 +240,12 @@ fn evidence_in_cbor_is_shown_and_verified_from_the_policys_checkpoint() {
     fs::write(&file, other.to_cbor()).unwrap();
     verify().expect(1);
 
-    let standing = StandingEvidence { version: VERSION, to_head: evidence.x.path.clone(), plan: evidence.plan.clone(), done: None };
+    let standing = StandingEvidence {
+        version: VERSION,
+        to_head: evidence.x.path.clone(),
+        plan: evidence.plan.clone(),
+        done: None,
+    };
     fs::write(&file, standing.to_cbor()).unwrap();
     assert!(verify().expect(0).row("plan").contains("is pending"));
     let cut = standing.to_cbor();

@@ -18,7 +18,10 @@ struct Made {
 fn branch_of(seed: u8) -> (Digest32, NoteKey) {
     let public = NoteKey::from_seed("x", &[seed; 32]).public_key();
     let branch = hash("baton log branch v1", &[&public]);
-    (branch, NoteKey::from_seed(&origin("test-1", &branch), &[seed; 32]))
+    (
+        branch,
+        NoteKey::from_seed(&origin("test-1", &branch), &[seed; 32]),
+    )
 }
 
 /// Writes a log folder as a host does.
@@ -28,21 +31,38 @@ fn write_log(dir: &Path, seed: u8, events: &[Event]) -> Made {
     let mut state = LogState::new();
     let mut text = String::new();
     for (seq, event) in (0..).zip(events) {
-        let facts = LogFacts { height: Some(100 + seq), ..LogFacts::default() };
-        let entry = LogEntry { seq, facts, event: event.clone() };
+        let facts = LogFacts {
+            height: Some(100 + seq),
+            ..LogFacts::default()
+        };
+        let entry = LogEntry {
+            seq,
+            facts,
+            event: event.clone(),
+        };
         state.append(entry.leaf_hash());
         text += &(STANDARD.encode(entry.to_bytes()) + "\n");
     }
-    let head = Checkpoint { origin: origin("test-1", &branch), size: state.size(), root: state.root() };
+    let head = Checkpoint {
+        origin: origin("test-1", &branch),
+        size: state.size(),
+        root: state.root(),
+    };
     fs::write(dir.join("entries.txt"), text).unwrap();
     fs::write(dir.join("checkpoint.txt"), head.sign(&key)).unwrap();
     fs::write(dir.join("key.txt"), hex::encode(key.public_key()) + "\n").unwrap();
-    Made { branch, root: state.root() }
+    Made {
+        branch,
+        root: state.root(),
+    }
 }
 
 fn giver() -> Vec<Event> {
     vec![
-        Event::Rehearsal { as_source: true, passed: true },
+        Event::Rehearsal {
+            as_source: true,
+            passed: true,
+        },
         Event::Authorization {
             transfer: Kind::Upgrade,
             route: Route::Ahead,
@@ -50,17 +70,36 @@ fn giver() -> Vec<Event> {
             plan_height: Some(200),
             proposal_id: Some(7),
         },
-        Event::Offer { transfer: Kind::Upgrade, epochs: 1 },
-        Event::Confirmed { transfer: Kind::Upgrade },
-        Event::BarrierMet { platforms: 3, power_share: None },
+        Event::Offer {
+            transfer: Kind::Upgrade,
+            epochs: 1,
+        },
+        Event::Confirmed {
+            transfer: Kind::Upgrade,
+        },
+        Event::BarrierMet {
+            platforms: 3,
+            power_share: None,
+        },
     ]
 }
 
 fn receiver(parent: &Made, size: u64) -> Vec<Event> {
     vec![
-        Event::BranchStart { parent: parent.branch, size, root: parent.root, transfer: Kind::Upgrade },
-        Event::Received { transfer: Kind::Upgrade, epochs: 1 },
-        Event::Activated { plan: Some("v2".into()), plan_height: Some(200) },
+        Event::BranchStart {
+            parent: parent.branch,
+            size,
+            root: parent.root,
+            transfer: Kind::Upgrade,
+        },
+        Event::Received {
+            transfer: Kind::Upgrade,
+            epochs: 1,
+        },
+        Event::Activated {
+            plan: Some("v2".into()),
+            plan_height: Some(200),
+        },
     ]
 }
 
@@ -77,9 +116,17 @@ fn verify(log: &Path, more: &[&str]) -> Ran {
 
 fn edit(log: &Path, change: impl FnOnce(&mut Vec<String>)) {
     let file = log.join("entries.txt");
-    let mut lines: Vec<String> = fs::read_to_string(&file).unwrap().lines().map(String::from).collect();
+    let mut lines: Vec<String> = fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .map(String::from)
+        .collect();
     change(&mut lines);
-    fs::write(&file, lines.iter().map(|l| l.clone() + "\n").collect::<String>()).unwrap();
+    fs::write(
+        &file,
+        lines.iter().map(|l| l.clone() + "\n").collect::<String>(),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -87,11 +134,22 @@ fn a_log_replays_from_its_first_entry_by_folder_and_by_file() {
     let (_dir, log) = one();
     let text = |ran: Ran| ran.out.replace(path(&log), "log");
     compare("log_verify", &text(verify(&log, &[]).expect(0)));
-    compare("log_show", &text(baton(&["log", "show", path(&log)]).expect(0)));
-    assert_eq!(text(verify(&log.join("entries.txt"), &[]).expect(0)), text(verify(&log, &[])));
+    compare(
+        "log_show",
+        &text(baton(&["log", "show", path(&log)]).expect(0)),
+    );
+    assert_eq!(
+        text(verify(&log.join("entries.txt"), &[]).expect(0)),
+        text(verify(&log, &[]))
+    );
     let json = verify(&log, &["--json"]).expect(0).json();
-    assert_eq!((&json["accept"], &json["logs"][0]["entries"]), (&true.into(), &5.into()));
-    let json = baton(&["log", "show", path(&log), "--json"]).expect(0).json();
+    assert_eq!(
+        (&json["accept"], &json["logs"][0]["entries"]),
+        (&true.into(), &5.into())
+    );
+    let json = baton(&["log", "show", path(&log), "--json"])
+        .expect(0)
+        .json();
     assert_eq!(json["logs"][0]["entries"][2]["name"], "Offer");
 }
 
@@ -102,13 +160,21 @@ fn a_torn_last_line_is_reported_and_is_not_fatal() {
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text + "AAEC").unwrap();
     assert!(verify(&log, &[]).expect(0).out.contains("torn"));
-    assert!(baton(&["log", "show", path(&log)]).expect(0).out.contains("torn"));
+    assert!(
+        baton(&["log", "show", path(&log)])
+            .expect(0)
+            .out
+            .contains("torn")
+    );
 }
 
 #[test]
 fn a_removed_a_moved_and_an_unreadable_entry_are_named() {
     for (change, named) in [
-        (Box::new(|l: &mut Vec<String>| drop(l.remove(2))) as Box<dyn FnOnce(&mut Vec<String>)>, "entry 2"),
+        (
+            Box::new(|l: &mut Vec<String>| drop(l.remove(2))) as Box<dyn FnOnce(&mut Vec<String>)>,
+            "entry 2",
+        ),
         (Box::new(|l| l.swap(1, 3)), "entry 1"),
         (Box::new(|l| l[3] = "not base64".into()), "entry 3"),
         (Box::new(|l| l[4] = STANDARD.encode([0xff; 9])), "entry 4"),
@@ -129,13 +195,27 @@ fn a_well_formed_change_is_refused_by_the_root_and_named_by_an_older_copy() {
     let old = dir.path().join("old");
     write_log(&old, 1, &giver()[..4]);
     verify(&log, &["--against", path(&old)]).expect(0);
-    let forged = LogEntry { seq: 2, facts: LogFacts::default(), event: Event::Offer { transfer: Kind::Join, epochs: 1 } };
+    let forged = LogEntry {
+        seq: 2,
+        facts: LogFacts::default(),
+        event: Event::Offer {
+            transfer: Kind::Join,
+            epochs: 1,
+        },
+    };
     edit(&log, |l| l[2] = STANDARD.encode(forged.to_bytes()));
     let ran = verify(&log, &[]).expect(1);
-    assert!(ran.err.contains("root") && ran.err.contains("--against"), "{}", ran.err);
+    assert!(
+        ran.err.contains("root") && ran.err.contains("--against"),
+        "{}",
+        ran.err
+    );
     // Signed anew, only the older copy shows it.
     let mut events = giver();
-    events[2] = Event::Offer { transfer: Kind::Join, epochs: 1 };
+    events[2] = Event::Offer {
+        transfer: Kind::Join,
+        epochs: 1,
+    };
     write_log(&log, 1, &events);
     verify(&log, &[]).expect(0);
     let ran = verify(&log, &["--against", path(&old)]).expect(1);
@@ -148,9 +228,18 @@ fn an_older_checkpoint_is_a_prefix_and_a_newer_one_misses_entries() {
     let (dir, log) = one();
     let (old, new) = (dir.path().join("old"), dir.path().join("new"));
     write_log(&old, 1, &giver()[..3]);
-    write_log(&new, 1, &[giver(), vec![Event::Erased { layer: 0 }]].concat());
+    write_log(
+        &new,
+        1,
+        &[giver(), vec![Event::Erased { layer: 0 }]].concat(),
+    );
     verify(&log, &["--against", path(&old.join("checkpoint.txt"))]).expect(0);
-    assert!(verify(&log, &["--checkpoint", path(&old.join("checkpoint.txt"))]).expect(0).out.contains("2 entries after"));
+    assert!(
+        verify(&log, &["--checkpoint", path(&old.join("checkpoint.txt"))])
+            .expect(0)
+            .out
+            .contains("2 entries after")
+    );
     verify(&log, &["--checkpoint", path(&new.join("checkpoint.txt"))]).expect(1);
     verify(&log, &["--against", path(&new)]).expect(1);
 }
@@ -162,7 +251,11 @@ fn a_checkpoint_by_another_key_or_changed_is_refused() {
     write_log(&other, 2, &giver());
     verify(&log, &["--checkpoint", path(&other.join("checkpoint.txt"))]).expect(1);
     let note = fs::read_to_string(log.join("checkpoint.txt")).unwrap();
-    fs::write(log.join("checkpoint.txt"), note.replacen("\n5\n", "\n4\n", 1)).unwrap();
+    fs::write(
+        log.join("checkpoint.txt"),
+        note.replacen("\n5\n", "\n4\n", 1),
+    )
+    .unwrap();
     assert!(verify(&log, &[]).expect(1).err.contains("signature"));
     // The other log's key and name over these entries.
     fs::copy(other.join("key.txt"), log.join("key.txt")).unwrap();
@@ -173,12 +266,23 @@ fn a_checkpoint_by_another_key_or_changed_is_refused() {
 #[test]
 fn branches_below_one_folder_are_verified_against_their_parents() {
     let dir = tempfile::tempdir().unwrap();
-    let (a, b) = (dir.path().join("nodes/1/log"), dir.path().join("nodes/2/log"));
+    let (a, b) = (
+        dir.path().join("nodes/1/log"),
+        dir.path().join("nodes/2/log"),
+    );
     let head = write_log(&a, 1, &giver()[..3]);
     write_log(&a, 1, &giver());
     write_log(&b, 2, &receiver(&head, 3));
-    assert!(verify(dir.path(), &[]).expect(0).out.contains("begins at entry 3"));
-    let wrong = Made { root: LogHash([9; 32]), ..head };
+    assert!(
+        verify(dir.path(), &[])
+            .expect(0)
+            .out
+            .contains("begins at entry 3")
+    );
+    let wrong = Made {
+        root: LogHash([9; 32]),
+        ..head
+    };
     write_log(&b, 2, &receiver(&wrong, 3));
     verify(dir.path(), &[]).expect(1);
     write_log(&b, 2, &receiver(&head, 9));

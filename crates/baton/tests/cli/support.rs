@@ -13,13 +13,19 @@ pub struct Ran {
 
 impl Ran {
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("not JSON ({e}): {}{}", self.out, self.err))
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|e| panic!("not JSON ({e}): {}{}", self.out, self.err))
     }
 
     /// The text after a label.
     pub fn row(&self, label: &str) -> &str {
-        let line = self.out.lines().find(|l| l.strip_prefix(label).is_some_and(|r| r.starts_with("  ")));
-        line.unwrap_or_else(|| panic!("no row {label:?} in:\n{}{}", self.out, self.err))[label.len()..].trim()
+        let line = self
+            .out
+            .lines()
+            .find(|l| l.strip_prefix(label).is_some_and(|r| r.starts_with("  ")));
+        line.unwrap_or_else(|| panic!("no row {label:?} in:\n{}{}", self.out, self.err))
+            [label.len()..]
+            .trim()
     }
 
     #[track_caller]
@@ -35,10 +41,18 @@ pub fn fixtures() -> PathBuf {
 
 /// Runs in the fixtures' folder, so that texts name files without a machine's paths.
 pub fn baton(args: &[&str]) -> Ran {
-    let done = Command::new(env!("CARGO_BIN_EXE_baton")).args(args).current_dir(fixtures()).output().unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_baton"))
+        .args(args)
+        .current_dir(fixtures())
+        .output()
+        .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     // A crash by signal has no code.
-    Ran { code: done.status.code().unwrap_or(-1), out: text(done.stdout), err: text(done.stderr) }
+    Ran {
+        code: done.status.code().unwrap_or(-1),
+        out: text(done.stdout),
+        err: text(done.stderr),
+    }
 }
 
 pub fn path(p: &Path) -> &str {
@@ -50,7 +64,13 @@ pub fn path(p: &Path) -> &str {
 pub fn snapshot(name: &str, args: &[&str], code: i32) {
     let ran = baton(args);
     assert_eq!(ran.code, code, "\n{}{}", ran.out, ran.err);
-    let got = format!("$ baton {}\n{}{}exit {}\n", args.join(" "), ran.out, ran.err, ran.code);
+    let got = format!(
+        "$ baton {}\n{}{}exit {}\n",
+        args.join(" "),
+        ran.out,
+        ran.err,
+        ran.code
+    );
     compare(name, &got);
 }
 
@@ -61,5 +81,8 @@ pub fn compare(name: &str, got: &str) {
         std::fs::write(&file, got).unwrap();
     }
     let want = std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(got, want, "{name}: run with UPDATE_SNAPSHOTS=1 and read the difference");
+    assert_eq!(
+        got, want,
+        "{name}: run with UPDATE_SNAPSHOTS=1 and read the difference"
+    );
 }
