@@ -193,7 +193,7 @@ enum EvidenceCommand {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = examples!(
     "baton evidence show recording.json",
-    "baton evidence show demo/evidence/upgrade.cbor --json",
+    "baton evidence show demo/evidence/ahead.cbor --json",
 ))]
 pub struct EvidenceShowArgs {
     /// A recording (JSON), or evidence as hosts send it to enclaves (CBOR)
@@ -209,7 +209,7 @@ pub struct EvidenceShowArgs {
 #[command(after_help = examples!(
     "baton evidence verify recording.json",
     "baton evidence verify recording.json --policy policy.toml",
-    "baton evidence verify upgrade.cbor --policy policy.cbor --trusted checkpoint.cbor",
+    "baton evidence verify at-x.cbor --policy v2.policy.toml --trusted checkpoint.cbor",
 ))]
 pub struct EvidenceArgs {
     /// A recording (JSON), or evidence as hosts send it to enclaves (CBOR, needs --policy and --trusted)
@@ -261,8 +261,8 @@ enum LogCommand {
 /// Arguments of `baton log show`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = examples!(
-    "baton log show demo/nodes/1/log",
-    "baton log show demo/nodes/1/log/entries.txt --json",
+    "baton log show demo/nodes/node0/v2/log",
+    "baton log show demo/nodes/node0/v2/log/entries.txt --json",
 ))]
 pub struct LogShowArgs {
     /// A log folder, its entries.txt, or a folder with log folders below it
@@ -276,7 +276,7 @@ pub struct LogShowArgs {
 /// Arguments of `baton log verify`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = examples!(
-    "baton log verify demo/nodes/1/log",
+    "baton log verify demo/nodes/node0/v2/log",
     "baton log verify demo                                every log below, and how they branch off each other",
     "baton log verify log --checkpoint seen-elsewhere.txt",
     "baton log verify log --against last-week/log         nothing that was there has changed",

@@ -1,0 +1,38 @@
+use std::fs;
+
+use crate::support::*;
+
+#[test]
+fn what_a_demo_leaves_is_read_by_the_other_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = dir.path().join("demo");
+    baton(&["demo", "--keep", path(&demo), "--seed", "7"]).expect(0);
+    let ran = baton(&["log", "verify", path(&demo)]).expect(0);
+    assert!(
+        ran.out.contains("(upgrade)") && ran.out.contains("(join)"),
+        "{}",
+        ran.out
+    );
+    for build in ["v1", "v2"] {
+        let policy = demo.join(format!("builds/{build}.policy.toml"));
+        baton(&["policy", "check", path(&policy)]).expect(0);
+    }
+    for (file, shows) in [
+        ("ahead", "UpgradeEvidence"),
+        ("at-x", "AtXEvidence"),
+        ("standing", "StandingEvidence"),
+    ] {
+        let evidence = demo.join(format!("evidence/{file}.cbor"));
+        let ran = baton(&["evidence", "show", path(&evidence)]).expect(0);
+        assert!(ran.row("evidence").starts_with(shows), "{}", ran.out);
+    }
+    // One character of one old entry.
+    let entries = demo.join("nodes/node0/v1/log/entries.txt");
+    let mut text = fs::read(&entries).unwrap();
+    let second = text.iter().position(|b| *b == b'\n').unwrap() + 1;
+    let end = second + text[second..].iter().position(|b| *b == b'\n').unwrap();
+    let middle = (second + end) / 2;
+    text[middle] = if text[middle] == b'A' { b'B' } else { b'A' };
+    fs::write(&entries, text).unwrap();
+    baton(&["log", "verify", path(&demo)]).expect(1);
+}
