@@ -74,7 +74,7 @@ const STEPS: &[(&str, Step)] = &[
 /// Runs the demo.
 pub fn run(options: &Options) -> Result<()> {
     if !(MIN_NODES..=MAX_NODES).contains(&options.nodes) {
-        bail!("a demo of {} nodes\nexpected: {MIN_NODES} to {MAX_NODES}\ngot: {}\nnext: the barrier of the demo wants {MIN_NODES} machines; try --nodes 4", options.nodes, options.nodes);
+        bail!("a demo of {} nodes\nexpected: {MIN_NODES} to {MAX_NODES}\ngot: {}\nnext: try --nodes 4 (the barrier of the demo wants {MIN_NODES} machines)", options.nodes, options.nodes);
     }
     let world = match (&options.resume, &options.keep) {
         (Some(dir), None) => World::open(dir)?,

@@ -5,7 +5,7 @@
 //! genesis. Entries stay in the sealed state until the host says that it has stored them, so a crash
 //! between a step and the host's log file loses nothing.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 use baton_attest::identity::{Digest32, hash};
 use minicbor::{Decode, Encode};
@@ -54,6 +54,11 @@ impl Drop for SealedBranch {
     }
 }
 
+/// Id of the branch of a public key: SHA-256(context string, Ed25519 public key).
+pub fn branch_id(public_key: &[u8; 32]) -> Digest32 {
+    hash("baton log branch v1", &[public_key])
+}
+
 impl Branch {
     /// A new branch with a fresh key.
     pub fn new(platform: &mut dyn Platform) -> Self {
@@ -67,9 +72,9 @@ impl Branch {
         self.unstored.push(entry);
     }
 
-    /// Id of the branch: SHA-256(context string, Ed25519 public key).
+    /// Id of the branch.
     pub fn id(&self) -> Digest32 {
-        hash("baton log branch v1", &[&self.public_key()])
+        branch_id(&self.public_key())
     }
 
     /// The Ed25519 public key, 32 bytes.
@@ -97,7 +102,7 @@ impl Branch {
 
     /// The head as a C2SP checkpoint, signed.
     pub fn checkpoint(&self, chain_id: &str) -> String {
-        let origin = format!("baton/{chain_id}/{}", self.id());
+        let origin = crate::note::origin(chain_id, &self.id());
         let key = self.note_key(&origin);
         Checkpoint { origin, size: self.log.size(), root: self.log.root() }.sign(&key)
     }

@@ -285,8 +285,15 @@ impl<P: Platform> Keeper<P> {
 
     /// Collateral time: the later of block time and the newest signed date. It never moves back.
     fn quote_time(&self) -> QuoteTime {
-        let head = self.head().map_or(0, |h| u64::try_from(h.time().secs).unwrap_or(0));
-        QuoteTime(head.max(self.newest_signed))
+        match self.head() {
+            Some(head) => self.quote_time_at(head),
+            None => QuoteTime(self.newest_signed),
+        }
+    }
+
+    /// The same, once the head has moved to a later header.
+    fn quote_time_at(&self, head: &TrustedHeader) -> QuoteTime {
+        QuoteTime(u64::try_from(head.time().secs).unwrap_or(0).max(self.newest_signed))
     }
 
     /// What a checked quote adds to collateral time.

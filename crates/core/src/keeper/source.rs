@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use baton_attest::attested::Attested;
 use baton_attest::identity::{Digest32, PlatformId, encode, hash};
-use baton_attest::quote::Purpose;
+use baton_attest::quote::{Purpose, QuoteTime};
 use baton_chain::authorize::{self, AtXFacts, Authorization, AuthorizeError, Judge, Route, Standing, StandingError};
 use baton_chain::evidence::{AtXEvidence, EvidenceError, RecordEvidence, StandingEvidence, UpgradeEvidence};
 use baton_chain::authorize::PlanRef;
@@ -32,6 +32,9 @@ use crate::secret::SeedOf;
 
 /// Receipts that one erase may bring at most.
 pub const MAX_BARRIER_RECEIPTS: usize = 1024;
+
+/// Rehearsals whose receipts are waited for at most.
+const MAX_REHEARSALS: usize = 16;
 
 /// What permits an offer, still untrusted.
 pub enum OfferEvidence<'a> {
@@ -97,6 +100,14 @@ pub enum OfferError {
     /// Another build has the promise.
     #[error(transparent)]
     OtherTarget(#[from] OtherTarget),
+    /// The chain may have passed over this build's own plan.
+    #[error("the head {head} is above X = {x}, and no head has shown this build's done key yet: it serves, but exports nothing; let it observe its plan first")]
+    InDoubt {
+        /// X of its own plan.
+        x: u64,
+        /// The trusted head.
+        head: u64,
+    },
     /// The HPKE key is bad.
     #[error(transparent)]
     Box(#[from] BoxError),
@@ -200,28 +211,35 @@ impl<P: Platform> Keeper<P> {
         evidence: OfferEvidence<'_>,
         report_target: Option<&[u8]>,
     ) -> Result<(), OfferError> {
-        let asked = self.check_request(request, attestation)?;
-        let kind = asked.request.kind;
+        let request = HandoverRequest::from_cbor(request)?;
+        let kind = request.kind;
+        // The head moves first: an attestation is judged by the newest time that this request itself shows,
+        // or a stale copy would take collateral that went stale with it.
         match (kind, evidence) {
-            (Kind::Rehearsal, OfferEvidence::None) => self.offer_canary(step, &asked, report_target),
+            (Kind::Rehearsal, OfferEvidence::None) => {
+                let asked = self.check_request(request, attestation, self.quote_time())?;
+                self.offer_canary(step, &asked, report_target)
+            }
             (Kind::Upgrade, OfferEvidence::Ahead(bytes)) => {
                 let evidence = UpgradeEvidence::from_cbor(bytes)?;
                 let client = self.followed(&evidence.to_head)?;
+                let asked = self.check_request(request, attestation, self.quote_time_at(client.head()))?;
                 let auth = self.judge(&client).ahead(&self.asked_of_judge(&asked), &evidence)?;
                 self.offer_to_successor(step, &asked, client, &auth, report_target)
             }
             (Kind::Upgrade, OfferEvidence::AtX(bytes)) => {
                 let evidence = AtXEvidence::from_cbor(bytes)?;
                 let client = self.followed(&Path::default())?;
+                let asked = self.check_request(request, attestation, self.quote_time_at(client.head()))?;
                 let auth = self.judge(&client).at_x(&self.asked_of_judge(&asked), &evidence)?;
                 self.offer_to_successor(step, &asked, client, &auth, report_target)
             }
             (Kind::Join, OfferEvidence::Record(bytes)) => {
                 let evidence = RecordEvidence::from_cbor(bytes)?;
                 let client = self.followed(&evidence.to_head)?;
-                let moved_on = self.moved_on();
+                let asked = self.check_request(request, attestation, self.quote_time_at(client.head()))?;
                 let wanted = self.asked_of_judge(&asked);
-                let auth = self.judge(&client).same_build(kind, &wanted, &evidence, moved_on.as_ref())?;
+                let auth = self.judge(&client).same_build(kind, &wanted, &evidence, self.moved_on.as_ref())?;
                 self.offer_to_peer(step, &asked, client, &auth, report_target)
             }
             (Kind::Sync, OfferEvidence::Record(_)) => Err(OfferError::Unsupported),
@@ -229,22 +247,20 @@ impl<P: Platform> Keeper<P> {
         }
     }
 
-    fn check_request(&self, request: &[u8], attestation: &Attestation) -> Result<Asked, OfferError> {
-        let request = HandoverRequest::from_cbor(request)?;
+    fn check_request(
+        &self,
+        request: HandoverRequest,
+        attestation: &Attestation,
+        time: QuoteTime,
+    ) -> Result<Asked, OfferError> {
         let own = &self.policy.chain.chain_id;
         if request.chain_id != *own {
             return Err(OfferError::OtherChain { expected: own.clone(), got: request.chain_id });
         }
         self.hellos.get(&Digest32(request.nonce)).ok_or(OfferError::UnknownNonce)?;
         let digest = request.digest();
-        let target = check_attestation(
-            &self.platform,
-            &self.policy.tcb,
-            self.quote_time(),
-            Purpose::Secret,
-            attestation,
-            &digest,
-        )?;
+        let target =
+            check_attestation(&self.platform, &self.policy.tcb, time, Purpose::Secret, attestation, &digest)?;
         if request.kind != Kind::Rehearsal {
             let expected = self.serving()?.keyring.newest_epoch();
             if request.epoch != expected {
@@ -252,6 +268,17 @@ impl<P: Platform> Keeper<P> {
             }
         }
         Ok(Asked { request, digest, target })
+    }
+
+    /// A copy that serves by a proof at X may not export while the chain could still have passed over its
+    /// plan: above X it must have seen the done key.
+    fn not_in_doubt(&self, client: &LightClient) -> Result<(), OfferError> {
+        match self.serving()?.since {
+            Since::Run(PlanRun { done: false, ref facts }) if client.head().height() > facts.x => {
+                Err(OfferError::InDoubt { x: facts.x, head: client.head().height() })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn serving(&self) -> Result<&Holding, WrongState> {
@@ -281,11 +308,6 @@ impl<P: Platform> Keeper<P> {
         }
     }
 
-    /// The plan at X that this copy has verified for another build.
-    fn moved_on(&self) -> Option<AtXFacts> {
-        self.moved_on.clone()
-    }
-
     /// The receiver's machine: what its quote shows, or on this machine what the record that came here named.
     fn receiver_platform(&self, target: &Attested) -> PlatformId {
         target.platform().unwrap_or(self.own_platform())
@@ -299,7 +321,7 @@ impl<P: Platform> Keeper<P> {
         auth: &Authorization,
         report_target: Option<&[u8]>,
     ) -> Result<(), OfferError> {
-        self.serving()?;
+        self.not_in_doubt(&client)?;
         let promise = Promise::new(self.custody.successor(), auth)?;
         let (offer, transfer) = self.make_offer(asked, auth)?;
         let said = self.said_offer(&offer, report_target)?;
@@ -327,6 +349,7 @@ impl<P: Platform> Keeper<P> {
         auth: &Authorization,
         report_target: Option<&[u8]>,
     ) -> Result<(), OfferError> {
+        self.not_in_doubt(&client)?;
         let (offer, transfer) = self.make_offer(asked, auth)?;
         let said = self.said_offer(&offer, report_target)?;
         self.take_client(step, client, &asked.target);
@@ -425,7 +448,15 @@ impl<P: Platform> Keeper<P> {
     fn put_transfer(&mut self, transfer: Transfer) {
         match self.transfers.iter_mut().find(|t| t.transcript == transfer.transcript) {
             Some(known) => known.confirmed |= transfer.confirmed,
-            None => self.transfers.push(transfer),
+            None => {
+                // A rehearsal is remembered until the next ones; they cost a host nothing.
+                let canaries = self.transfers.iter().filter(|t| t.kind == Kind::Rehearsal).count();
+                if transfer.kind == Kind::Rehearsal && canaries >= MAX_REHEARSALS {
+                    let oldest = self.transfers.iter().position(|t| t.kind == Kind::Rehearsal);
+                    oldest.map(|at| self.transfers.remove(at));
+                }
+                self.transfers.push(transfer);
+            }
         }
     }
 
