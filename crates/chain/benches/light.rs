@@ -8,9 +8,11 @@ mod common;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use baton_chain::light::ed25519::{Signed, verify, verify_batch};
 use baton_chain::light::{LightBlock, LightClient};
 use common::{DAY, PERIOD, make, path, policy_of, vals};
 use criterion::{Criterion, criterion_group, criterion_main};
+use ed25519_dalek::Signer;
 use tendermint::block::signed_header::SignedHeader;
 use tendermint::validator::Set;
 use tendermint_light_client_verifier::options::Options;
@@ -78,7 +80,39 @@ fn ratio(mut theirs: impl FnMut(), mut ours: impl FnMut()) -> (Duration, Duratio
     (a, b, a.as_secs_f64() / b.as_secs_f64())
 }
 
+/// Signatures alone, per signature: one by one, and in a batch.
+fn signatures() {
+    let keys: Vec<_> = vals(&[1; 334]).into_iter().map(|v| v.key).collect();
+    let message = [7; 120];
+    let made: Vec<_> = keys
+        .iter()
+        .map(|k| (k.verifying_key().to_bytes(), k.sign(&message).to_bytes()))
+        .collect();
+    let all: Vec<_> = made
+        .iter()
+        .map(|(key, signature)| Signed {
+            key,
+            message: &message,
+            signature,
+        })
+        .collect();
+    for n in [67, 117, 334] {
+        let part = &all[..n];
+        let (single, batch, ratio) = ratio(
+            || assert!(part.iter().all(verify)),
+            || assert!(verify_batch(part)),
+        );
+        let each = |d: Duration| d / n as u32;
+        println!(
+            "{n} signatures: singly {:?}, batched {:?} each, ratio {ratio:.2}",
+            each(single),
+            each(batch)
+        );
+    }
+}
+
 fn bench(c: &mut Criterion) {
+    signatures();
     for (validators, headers) in [(100, 1), (175, 1), (500, 1), (100, 10), (175, 10)] {
         let set = vals(&vec![10; validators]);
         let from = make(1, DAY, &set).light_block();
