@@ -163,6 +163,9 @@ impl Story {
 fn genesis(s: &mut Story) -> Result<String> {
     s.world.produce_until(3)?;
     s.world.genesis(0)?;
+    let checkpoint = s.world.build(Named::V1)?.policy.chain.checkpoint.height;
+    let block = ChainSource::light_block(&s.world.chain, checkpoint)?;
+    s.world.keep_evidence("checkpoint", &baton_attest::identity::encode(&block))?;
     let st = s.world.status(0, Named::V1)?;
     s.world.seat(0, Named::V1)?.store_log()?;
     Ok(format!(
@@ -245,8 +248,12 @@ fn offers(s: &mut Story) -> Result<String> {
 fn halt(s: &mut Story) -> Result<String> {
     let plan = s.plan_height()?;
     s.world.produce_until(plan)?;
-    let halted = s.world.chain.halted().context("the chain did not halt")?;
-    Ok(format!("the chain halts at X = {}, for plan {:?}", halted.height, halted.name))
+    let halted = s.world.chain.halted().context("the chain did not halt")?.clone();
+    let blocks = s.world.keep_bundle(0, Named::V1, Named::V2, s.proposal()?, plan)?;
+    Ok(format!(
+        "the chain halts at X = {}, for plan {:?}; node0 keeps the bundle of X: {blocks} light blocks, plan and proposal under each header near X",
+        halted.height, halted.name
+    ))
 }
 
 fn activation(s: &mut Story) -> Result<String> {

@@ -48,6 +48,8 @@ pub struct Enclave<P: Platform> {
     rehearsal_generation: u64,
     app: bool,
     waiting: Option<Waiting>,
+    /// Sealing failed after a step: what is in memory is not what any file holds, so nothing more is said.
+    failed: bool,
 }
 
 /// How to start.
@@ -80,6 +82,7 @@ impl<P: Platform> Enclave<P> {
             rehearsal_generation: rehearsal.max(how.seen.1),
             app: !how.custody_only,
             waiting: None,
+            failed: false,
         })
     }
 
@@ -107,6 +110,10 @@ impl<P: Platform> Enclave<P> {
             Request::Status => return done(Reply::Status(self.status())),
             Request::Stored { files } => return self.stored(files),
             _ => {}
+        }
+        if self.failed {
+            let text = "the last change could not be sealed and is in no file: start the enclave again from its files";
+            return refused("request/NotSealed", rule::NEVER_DROPPED, text);
         }
         if let Some(w) = &self.waiting {
             let text = alloc::format!(
@@ -188,7 +195,10 @@ impl<P: Platform> Enclave<P> {
             let generation = self.next_generation(slot);
             match self.keeper.seal_slot(slot, generation) {
                 Ok(bytes) => store.push(SealedFile { slot, generation, bytes }),
-                Err(e) => return refused("seal", rule::NEVER_DROPPED, &e.to_string()),
+                Err(e) => {
+                    self.failed = true;
+                    return refused("seal", rule::NEVER_DROPPED, &e.to_string());
+                }
             }
         }
         if store.is_empty() {

@@ -256,7 +256,7 @@ pub enum OfferEvidence {
     /// The vote, the plan and a record, before X.
     #[n(0)]
     Ahead(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
-    /// The proof at X; one machine only.
+    /// The proof at X: unrecorded on one machine, with a record to another.
     #[n(1)]
     AtX(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
     /// A record and a fresh head: `join`.

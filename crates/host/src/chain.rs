@@ -42,6 +42,20 @@ pub trait ChainSource {
     /// Sends a transaction with a memo from any account and returns its hash, 32 bytes.
     fn send_memo(&mut self, memo: &str) -> Result<[u8; 32], SourceError>;
 
+    /// The first height up to `upto` whose header time is at or after `end` (seconds, nanoseconds).
+    fn vote_end(&self, end: (i64, i32), upto: u64) -> Result<Option<u64>, SourceError> {
+        // Times rise with heights, so halve.
+        let (mut low, mut high) = (1, upto);
+        while low < high {
+            let mid = low + (high - low) / 2;
+            match crate::gather::header_time(&self.light_block(mid)?) {
+                Some(time) if time < end => low = mid + 1,
+                _ => high = mid,
+            }
+        }
+        Ok((crate::gather::header_time(&self.light_block(low)?) >= Some(end)).then_some(low))
+    }
+
     /// Where a transaction is, once it is in a block.
     fn included(&self, hash: &[u8; 32]) -> Result<Option<Included>, SourceError>;
 }

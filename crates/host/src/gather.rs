@@ -61,7 +61,11 @@ impl<'a> Gather<'a> {
         path.from_next_validators = start.next_validators.clone();
         let checkpoint = start.untrusted_checkpoint()?;
         // The start is whatever the source says; the enclave knows better, and refuses if it differs.
-        let chain_id = peek(&start, from)?.0;
+        let (chain_id, _) = peek(&start).ok_or_else(|| SourceError {
+            source_name: "the chain source".into(),
+            what: format!("readable header {from}"),
+            reason: "its bytes are no header with a time".into(),
+        })?;
         let mut trusted = TrustedHeader::from_checkpoint(&chain_id, &checkpoint, &start)?;
         let mut next = path.from_next_validators.clone();
         while trusted.height() < to {
@@ -104,26 +108,28 @@ impl<'a> Gather<'a> {
 
     /// The two linked headers around the end of a proposal's vote.
     fn vote_end(&self, trusted: &[u64], id: u64, proposal: &StateProof, upto: u64) -> Result<VoteEndEvidence, GatherError> {
-        let end = proposal
-            .value
-            .as_deref()
-            .and_then(voting_end)
-            .ok_or(GatherError::NoProposal(id))?;
-        // The first header at or after the end: times rise with heights, so halve.
-        let (mut low, mut high) = (1, upto);
-        while low < high {
-            let mid = low + (high - low) / 2;
-            if peek(&self.source.light_block(mid)?, mid)?.1 >= end { high = mid } else { low = mid + 1 }
-        }
+        let end = proposal.value.as_deref().and_then(voting_end).ok_or(GatherError::NoProposal(id))?;
+        let low = self.source.vote_end(end, upto)?.ok_or(GatherError::VoteNotOver(id))?;
         let at = self.source.light_block(low)?;
-        if peek(&at, low)?.1 < end {
-            return Err(GatherError::VoteNotOver(id));
-        }
         Ok(VoteEndEvidence {
             at: self.header(trusted, low)?,
             validators: at.validators.clone(),
             before: self.source.light_block(low - 1)?,
         })
+    }
+
+    /// The heights of the two linked headers around the end of a proposal's vote.
+    pub fn vote_end_heights(&self, id: u64, header: u64) -> Result<(u64, u64), GatherError> {
+        let proof = self.proposal(id, header)?;
+        let end = proof.value.as_deref().and_then(voting_end).ok_or(GatherError::NoProposal(id))?;
+        let at = self.source.vote_end(end, header)?.ok_or(GatherError::VoteNotOver(id))?;
+        Ok((at.saturating_sub(1), at))
+    }
+
+    /// The heights of the light blocks that lead from one height to another.
+    pub fn stops(&self, from: u64, to: u64) -> Result<Vec<u64>, GatherError> {
+        let path = self.path(from, to)?;
+        Ok(path.blocks.iter().filter_map(|b| b.untrusted_checkpoint().ok()).map(|c| c.height).collect())
     }
 
     /// Inclusion of a record, its header shown from a trusted one.
@@ -183,16 +189,15 @@ impl<'a> Gather<'a> {
 }
 
 /// Chain id and time (seconds, nanoseconds) of a header that nobody has verified.
-fn peek(block: &LightBlock, height: u64) -> Result<(String, (i64, i32)), GatherError> {
-    let bad = |reason: &str| SourceError {
-        source_name: "the chain source".into(),
-        what: format!("readable header {height}"),
-        reason: reason.into(),
-    };
-    let header = SignedHeader::decode(block.signed_header.as_slice()).map_err(|e| bad(&e.to_string()))?;
-    let header = header.header.ok_or_else(|| bad("no header in it"))?;
-    let time = header.time.ok_or_else(|| bad("no time in it"))?;
-    Ok((header.chain_id, (time.seconds, time.nanos)))
+fn peek(block: &LightBlock) -> Option<(String, (i64, i32))> {
+    let header = SignedHeader::decode(block.signed_header.as_slice()).ok()?.header?;
+    let time = header.time?;
+    Some((header.chain_id, (time.seconds, time.nanos)))
+}
+
+/// Time (seconds, nanoseconds) of a header that nobody has verified.
+pub(crate) fn header_time(block: &LightBlock) -> Option<(i64, i32)> {
+    peek(block).map(|(_, time)| time)
 }
 
 fn voting_end(proposal: &[u8]) -> Option<(i64, i32)> {

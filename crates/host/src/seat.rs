@@ -12,7 +12,7 @@ use baton_core::seal::{OpenError, Slot};
 use baton_enclave::Enclave;
 use baton_enclave::shell::{Start, StartError};
 use baton_enclave::sim::{Image, Launch, LaunchError, Machine, SimPlatform};
-use baton_enclave::wire::{Refusal, Reply, Request, Response, SealedFile, Status};
+use baton_enclave::wire::{AttestedReceipt, Refusal, Reply, Request, Response, SealedFile, Status};
 
 use crate::store::{SealedStore, StoreError};
 use crate::trail::Trail;
@@ -237,6 +237,13 @@ impl Seat {
             Reply::Status(s) => Ok(s),
             other => Err(unexpected("a status", &other)),
         }
+    }
+
+    /// Asks the enclave to erase its copy, and leaves nothing but tombstones among the sealed files.
+    pub fn erase(&mut self, receipts: Vec<AttestedReceipt>) -> Result<(), SeatError> {
+        self.call(&Request::Erase { receipts })?;
+        // The erase itself is in the log, so acknowledging it makes one more generation: both that are kept are tombstones.
+        self.store_log()
     }
 
     /// Brings the log folder up to date, and lets the enclave forget what is stored.

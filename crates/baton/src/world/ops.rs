@@ -10,6 +10,7 @@ use baton_chain::record::Kind;
 use baton_core::custody::State;
 use baton_devnet::{Devnet, Text, YES};
 use baton_enclave::wire::{AttestedReceipt, OfferEvidence, Request, Status};
+use baton_host::bundle::Bundle;
 use baton_host::chain::{ChainSource, Included};
 use baton_host::gather::Gather;
 use baton_host::relay::{self, Channel};
@@ -171,7 +172,12 @@ impl World {
         }
         let trusted = trusted(&o.status()?);
         let build = self.build(from)?;
-        let evidence = self.gather(&build).at_x(&trusted, proposal, x)?.to_cbor();
+        // A late node asks nobody but the peer that kept the bundle.
+        let evidence = match Bundle::load(&self.bundle_path(0)) {
+            Ok(bundle) => Gather::new(&bundle, &build.policy.chain).at_x(&trusted, proposal, x)?,
+            Err(_) => self.gather(&build).at_x(&trusted, proposal, x)?,
+        }
+        .to_cbor();
         let (o, n) = self.nodes[node].pair(from.name(), to.name())?;
         let asked = relay::ask(o, n, Kind::Upgrade, Channel::Local)?;
         relay::hand_over(o, n, &asked, OfferEvidence::AtX(evidence), Channel::Local)?;
@@ -179,11 +185,38 @@ impl World {
         Ok(n.store_log()?)
     }
 
-    /// Shows a node's new build the proof at X.
+    /// A node stores the bundle of X, with a way from every height that an enclave of the network trusts.
+    pub fn keep_bundle(&mut self, node: usize, from: Named, to: Named, proposal: u64, plan: u64) -> Result<usize> {
+        let mut starts = Vec::new();
+        for i in 0..self.nodes.len() {
+            for which in [from, to] {
+                starts.extend(trusted(&self.status(i, which)?));
+            }
+        }
+        let policy = self.build(from)?.policy.chain;
+        let bundle = Bundle::gather(&self.chain, &policy, proposal, plan, &starts)?;
+        bundle.save(&self.bundle_path(node))?;
+        Ok(bundle.blocks())
+    }
+
+    /// Where a node keeps its bundle.
+    pub fn bundle_path(&self, node: usize) -> std::path::PathBuf {
+        self.dir().join("nodes").join(format!("node{node}")).join("bundle.cbor")
+    }
+
+    /// Shows a node's new build the proof at X, from the bundle that a peer kept: the chain is not asked.
     pub fn activate(&mut self, node: usize, which: Named, proposal: u64, x: u64) -> Result<()> {
         let build = self.build(which)?;
         let status = self.status(node, which)?;
-        let evidence = self.gather(&build).at_x(&trusted(&status), proposal, x)?.to_cbor();
+        let evidence = match Bundle::load(&self.bundle_path(0)) {
+            Ok(bundle) => Gather::new(&bundle, &build.policy.chain).at_x(&trusted(&status), proposal, x),
+            Err(_) => self.gather(&build).at_x(&trusted(&status), proposal, x),
+        };
+        let evidence = match evidence {
+            Ok(e) => e.to_cbor(),
+            // An enclave that came later trusts a header above X: its own way leads from its checkpoint.
+            Err(_) => self.gather(&build).at_x(&trusted(&status), proposal, x)?.to_cbor(),
+        };
         self.keep_evidence("at-x", &evidence)?;
         let seat = self.seat(node, which)?;
         seat.call(&Request::Activate { evidence })?;
@@ -217,9 +250,7 @@ impl World {
     /// Asks a node's old build to erase its copy.
     pub fn erase(&mut self, node: usize, from: Named, receipts: Vec<AttestedReceipt>) -> Result<()> {
         let seat = self.seat(node, from)?;
-        seat.call(&Request::Erase { receipts })?;
-        // The acknowledged log makes one more generation: then both generations on disk are tombstones.
-        seat.store_log()?;
+        seat.erase(receipts)?;
         match seat.status()?.state {
             State::Retired => Ok(()),
             other => bail!("custody is {other} after the erase"),
