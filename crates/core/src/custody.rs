@@ -10,8 +10,8 @@
 //!                                                          +------------- (nothing) <----------  Retired
 //! ```
 //!
-//! No transition can drop a keyring except [`Received::void`], which the *skipped* proof permits
-//! because the source is Holding again, and [`Confirmed::retire`], which needs the barrier.
+//! No transition can drop a keyring except the `void` ones, which the *skipped* proof of the plan that the copy
+//! came by permits because the source is Holding again, and [`Confirmed::retire`], which needs the barrier.
 
 use baton_attest::identity::{Digest32, Identity, Measurement, PlatformId};
 use baton_chain::authorize::{Activation, AtXFacts, Authorization, Facts, PlanRef, Route, Standing};
@@ -59,6 +59,18 @@ impl From<&Activation> for PlanRun {
     fn from(a: &Activation) -> Self {
         PlanRun { facts: a.facts().clone(), done: false }
     }
+}
+
+/// A plan that a verified head has shown to be void.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct VoidPlan {
+    /// The plan.
+    #[n(0)]
+    pub plan: PlanRef,
+    /// Height of the head that no longer had it: no view below that head permits anything for it.
+    #[n(1)]
+    pub seen_at: u64,
 }
 
 /// The chain passed over an upgrade: a head above X shows neither its plan nor its done key. Only
@@ -328,6 +340,14 @@ impl Offered {
     pub fn call_off(self) -> Holding {
         self.holding
     }
+
+    /// The plan that this very copy came by was passed over, see [`Holding::void`].
+    pub fn void(self, proof: &Skipped) -> Custody {
+        match self.holding.void(proof) {
+            Custody::Holding(holding) => Custody::Offered(Offered { holding, successor: self.successor }),
+            other => other,
+        }
+    }
 }
 
 impl Confirmed {
@@ -343,6 +363,14 @@ impl Confirmed {
     /// The promise is void, see [`Offered::call_off`].
     pub fn call_off(self) -> Holding {
         self.holding
+    }
+
+    /// The plan that this very copy came by was passed over, see [`Holding::void`].
+    pub fn void(self, proof: &Skipped) -> Custody {
+        match self.holding.void(proof) {
+            Custody::Holding(holding) => Custody::Confirmed(Confirmed { holding, successor: self.successor }),
+            other => other,
+        }
     }
 
     /// The barrier is met: the keyring is zeroized and a tombstone stays.

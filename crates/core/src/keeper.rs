@@ -13,12 +13,12 @@ use alloc::vec::Vec;
 
 use baton_attest::identity::{Digest32, Identity, PlatformId};
 use baton_attest::quote::QuoteTime;
-use baton_chain::authorize::AtXFacts;
+use baton_chain::authorize::{AtXFacts, PlanRef};
 use baton_chain::light::{LightBlock, LightClient, LightError, Path, TrustedHeader};
 
 use crate::branch::Branch;
 use crate::context::Context;
-use crate::custody::{Custody, Empty, Origin, PlanRun, Since, State};
+use crate::custody::{Custody, Empty, Origin, PlanRun, Since, State, VoidPlan};
 use crate::handover::Transfer;
 use crate::hpke_box::RecipientKey;
 use crate::keyring::{CanaryKeyring, Keyring};
@@ -108,6 +108,8 @@ pub struct Keeper<P: Platform> {
     shadow_proof: Option<PlanRun>,
     /// The plan at X that this copy has verified for another build.
     moved_on: Option<AtXFacts>,
+    /// Plans that a head has shown to be void: an older view of the chain does not bring them back.
+    void: Vec<VoidPlan>,
     /// What a source rehearses with.
     canary_to_give: Option<CanaryKeyring>,
     /// What a target has rehearsed with, in its own slot.
@@ -153,6 +155,7 @@ impl<P: Platform> Keeper<P> {
             clean_shadow_upgrades: 0,
             shadow_proof: None,
             moved_on: None,
+            void: Vec::new(),
             canary_to_give: None,
             canary: None,
             hellos: Open::default(),
@@ -303,6 +306,11 @@ impl<P: Platform> Keeper<P> {
         }
     }
 
+    /// The head at which a plan was seen to be void, if `shown_at` is an older view than that.
+    fn void_since(&self, plan: &PlanRef, shown_at: u64) -> Option<u64> {
+        self.void.iter().find(|v| v.plan == *plan && shown_at < v.seen_at).map(|v| v.seen_at)
+    }
+
     fn facts(&self) -> LogFacts {
         LogFacts {
             height: self.head().map(TrustedHeader::height),
@@ -343,6 +351,18 @@ impl<P: Platform> Keeper<P> {
 pub struct BadTargetInfo {
     /// Bytes given.
     pub got: usize,
+}
+
+/// A plan that is void, shown by a view of the chain from before that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the plan {name:?} is void: it is shown at height {shown_at}, and the head {seen_at} no longer had it; follow what the chain plans now")]
+pub struct PlanIsVoid {
+    /// Its name.
+    pub name: alloc::string::String,
+    /// Height of the header that shows it.
+    pub shown_at: u64,
+    /// Height of the head that did not.
+    pub seen_at: u64,
 }
 
 /// A state in which the operation makes no sense.

@@ -78,7 +78,7 @@ impl Refuses for OfferError {
         match self {
             OfferError::Authorize(e) => return authorize_rule(e),
             OfferError::UnknownNonce => rule::PUBLIC_FIRST,
-            OfferError::OtherTarget(_) | OfferError::InDoubt { .. } => rule::ONE_TARGET,
+            OfferError::OtherTarget(_) | OfferError::Void(_) | OfferError::InDoubt { .. } => rule::ONE_TARGET,
             OfferError::State(_) => rule::NO_DOWNGRADE,
             _ => rule::SECRECY,
         }

@@ -13,7 +13,7 @@ use super::{Canary, Keeper};
 use crate::branch::{Branch, SealedBranch};
 use crate::cbor::decode_exact;
 use crate::custody::{
-    Confirmed, Custody, Empty, Holding, Offered, Origin, PlanRun, Received, Retired, Since, State, Successor,
+    Confirmed, Custody, Empty, Holding, Offered, Origin, PlanRun, Received, Retired, Since, State, Successor, VoidPlan,
 };
 use crate::handover::Transfer;
 use crate::keyring::{CanaryKeyring, DecodeError, Keyring};
@@ -86,6 +86,9 @@ pub(super) struct SealedState {
     moved_on: Option<AtXFacts>,
     #[cbor(n(15), with = "minicbor::bytes")]
     canary_to_give: Option<Vec<u8>>,
+    /// None where there is none, and in files of before this field.
+    #[n(16)]
+    void: Option<Vec<VoidPlan>>,
 }
 
 impl Drop for SealedState {
@@ -204,6 +207,7 @@ impl<P: Platform> Keeper<P> {
         self.clean_shadow_upgrades = s.clean_shadow_upgrades;
         self.shadow_proof = s.shadow_proof.take();
         self.moved_on = s.moved_on.take();
+        self.void = s.void.take().unwrap_or_default();
         self.canary_to_give = s.canary_to_give.as_deref().map(CanaryKeyring::decode).transpose()?;
         Ok(())
     }
@@ -266,6 +270,7 @@ impl<P: Platform> Keeper<P> {
             shadow_proof: self.shadow_proof.clone(),
             moved_on: self.moved_on.clone(),
             canary_to_give: self.canary_to_give.as_ref().map(|c| c.danger_encode().to_vec()),
+            void: (!self.void.is_empty()).then(|| self.void.clone()),
         }
     }
 }

@@ -9,12 +9,13 @@ use baton_attest::quote::{Purpose, QuoteTime};
 use baton_chain::authorize::{self, AtXFacts, Authorization, AuthorizeError, Judge, Route, Standing, StandingError};
 use baton_chain::evidence::{AtXEvidence, EvidenceError, RecordEvidence, StandingEvidence, UpgradeEvidence};
 use baton_chain::authorize::PlanRef;
+use baton_chain::gov::done_key;
 use baton_chain::light::{LightClient, Path};
 use baton_chain::record::Kind;
 
-use super::{BadTargetInfo, HeadError, Keeper, Said, Step, WrongState};
+use super::{BadTargetInfo, HeadError, Keeper, PlanIsVoid, Said, Step, WrongState};
 use crate::barrier::{BarrierError, BarrierMet};
-use crate::custody::{Custody, Empty, Holding, OtherTarget, PlanRun, Promise, Since, Skipped};
+use crate::custody::{Custody, Empty, Holding, OtherTarget, PlanRun, Promise, Since, Skipped, VoidPlan};
 use crate::handover::{
     AttestationError, DurableReceipt, Payload, ReceiptError, Transfer, check_attestation, payload_context,
 };
@@ -100,6 +101,9 @@ pub enum OfferError {
     /// Another build has the promise.
     #[error(transparent)]
     OtherTarget(#[from] OtherTarget),
+    /// This copy has seen that the plan is void.
+    #[error(transparent)]
+    Void(#[from] PlanIsVoid),
     /// The chain may have passed over this build's own plan.
     #[error("the head {head} is above X = {x}, and no head has shown this build's done key yet: it serves, but exports nothing; let it observe its plan first")]
     InDoubt {
@@ -180,6 +184,15 @@ pub enum EraseError {
     },
 }
 
+/// Which of the plans that matter to a copy is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Followed {
+    /// The one that the keyring is promised for.
+    Promise,
+    /// The one that this copy came by, or runs by.
+    Own,
+}
+
 /// A request whose sender and freshness were checked.
 struct Asked {
     request: HandoverRequest,
@@ -230,7 +243,9 @@ impl<P: Platform> Keeper<P> {
             (Kind::Upgrade, OfferEvidence::AtX(bytes)) => {
                 let evidence = AtXEvidence::from_cbor(bytes)?;
                 let client = self.followed(&Path::default())?;
-                let asked = self.check_request(request, attestation, self.quote_time_at(client.head()))?;
+                let shown = authorize::show(&client, &evidence.x)?;
+                let time = self.quote_time_at(client.head()).max(self.quote_time_at(&shown));
+                let asked = self.check_request(request, attestation, time)?;
                 let auth = self.judge(&client).at_x(&self.asked_of_judge(&asked), &evidence)?;
                 self.offer_to_successor(step, &asked, client, &auth, report_target)
             }
@@ -271,11 +286,12 @@ impl<P: Platform> Keeper<P> {
     }
 
     /// A copy that serves by a proof at X may not export while the chain could still have passed over its
-    /// plan: above X it must have seen the done key.
-    fn not_in_doubt(&self, client: &LightClient) -> Result<(), OfferError> {
+    /// plan: on any view above X it must have seen the done key.
+    fn not_in_doubt(&self, client: &LightClient, auth: &Authorization) -> Result<(), OfferError> {
+        let head = client.head().height().max(auth.facts().shown_at);
         match self.serving()?.since {
-            Since::Run(PlanRun { done: false, ref facts }) if client.head().height() > facts.x => {
-                Err(OfferError::InDoubt { x: facts.x, head: client.head().height() })
+            Since::Run(PlanRun { done: false, ref facts }) if head > facts.x => {
+                Err(OfferError::InDoubt { x: facts.x, head })
             }
             _ => Ok(()),
         }
@@ -321,7 +337,8 @@ impl<P: Platform> Keeper<P> {
         auth: &Authorization,
         report_target: Option<&[u8]>,
     ) -> Result<(), OfferError> {
-        self.not_in_doubt(&client)?;
+        self.not_in_doubt(&client, auth)?;
+        self.refuse_void(auth)?;
         let promise = Promise::new(self.custody.successor(), auth)?;
         let (offer, transfer) = self.make_offer(asked, auth)?;
         let said = self.said_offer(&offer, report_target)?;
@@ -349,7 +366,7 @@ impl<P: Platform> Keeper<P> {
         auth: &Authorization,
         report_target: Option<&[u8]>,
     ) -> Result<(), OfferError> {
-        self.not_in_doubt(&client)?;
+        self.not_in_doubt(&client, auth)?;
         let (offer, transfer) = self.make_offer(asked, auth)?;
         let said = self.said_offer(&offer, report_target)?;
         self.take_client(step, client, &asked.target);
@@ -359,11 +376,22 @@ impl<P: Platform> Keeper<P> {
         Ok(())
     }
 
+    /// Header X can be shown for ever; a copy that has seen its plan cancelled or skipped knows better.
+    fn refuse_void(&self, auth: &Authorization) -> Result<(), PlanIsVoid> {
+        let f = auth.facts();
+        match f.plan.as_ref().and_then(|p| self.void_since(p, f.shown_at).map(|seen_at| (p, seen_at))) {
+            Some((plan, seen_at)) => Err(PlanIsVoid { name: plan.name.clone(), shown_at: f.shown_at, seen_at }),
+            None => Ok(()),
+        }
+    }
+
     fn make_offer(&mut self, asked: &Asked, auth: &Authorization) -> Result<(Offer, Transfer), OfferError> {
         let authority = authority(auth);
         let transfer = self.transfer_of(asked, &authority, auth.facts().record);
         let keyring = self.serving()?.keyring.danger_encode();
-        let offer = self.encrypt(asked, &transfer, authority, &keyring, auth.facts().plan.clone())?;
+        // A peer takes over the plan that this copy runs by: it must see as well whether the chain passes over it.
+        let plan = auth.facts().plan.clone().or_else(|| self.own_run().map(|r| r.facts.plan.clone()));
+        let offer = self.encrypt(asked, &transfer, authority, &keyring, plan)?;
         Ok((offer, transfer))
     }
 
@@ -597,68 +625,116 @@ impl<P: Platform> Keeper<P> {
     /// Takes note of what the chain says of the plan that this copy promised itself to, or runs.
     pub fn observe(&mut self, step: &mut Step, evidence: &[u8]) -> Result<(), ObserveError> {
         let evidence = StandingEvidence::from_cbor(evidence)?;
-        let (plan, x) = self.followed_plan().ok_or(ObserveError::NoPlan)?;
+        let (followed, plan, x) = self.followed_plan(&evidence).ok_or(ObserveError::NoPlan)?;
         let client = self.followed(&evidence.to_head)?;
         let standing = authorize::standing(&client, &plan, x, &evidence)?;
         self.client = Some(client);
         step.changed(Slot::Custody);
-        self.apply_standing(step, &plan.name, &standing);
+        match &standing {
+            Standing::Pending => {}
+            Standing::NameDone => self.mark_done(followed),
+            Standing::Superseded { .. } | Standing::Cancelled => self.revoked(step, followed, plan),
+            Standing::Skipped => self.skipped(step, followed, plan, &standing),
+        }
         step.send(Said::nothing());
         Ok(())
     }
 
-    /// The plan that matters to this copy, and its X: the plan's height until a header at X was shown.
-    fn followed_plan(&self) -> Option<(PlanRef, u64)> {
-        if let Some(s) = self.custody.successor() {
-            return Some((s.plan.clone(), s.x.unwrap_or(s.plan.height)));
-        }
-        if let Some(run) = self.own_run() {
-            return Some((run.facts.plan.clone(), run.facts.x));
-        }
-        let plan = self.custody.origin()?.plan.clone()?;
-        let x = plan.height;
-        Some((plan, x))
-    }
-
-    fn apply_standing(&mut self, step: &mut Step, plan: &str, standing: &Standing) {
-        match standing {
-            Standing::Pending => {}
-            Standing::NameDone => self.mark_done(),
-            Standing::Superseded { .. } | Standing::Cancelled => {
-                self.call_off(step, Event::Revoked { plan: plan.into() });
-            }
-            Standing::Skipped => self.skipped(step, plan, standing),
-        }
-    }
-
-    fn skipped(&mut self, step: &mut Step, plan: &str, standing: &Standing) {
-        let Some(proof) = Skipped::from_standing(standing) else { return };
-        self.moved_on = None;
-        self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
-            Custody::Received(r) => Custody::Empty(r.void(&proof)),
-            Custody::Holding(h) => h.void(&proof),
-            other => other,
+    /// The plan that the evidence is about, and its X: the plan's height until a header at X was shown.
+    /// A copy that has promised itself can still be asked about its own plan: the done key tells which is meant.
+    fn followed_plan(&self, evidence: &StandingEvidence) -> Option<(Followed, PlanRef, u64)> {
+        let own = self.own_run().map(|run| (Followed::Own, run.facts.plan.clone(), run.facts.x));
+        let promised = self.custody.successor().map(|s| (Followed::Promise, s.plan.clone(), s.x.unwrap_or(s.plan.height)));
+        let about_own = |(_, plan, x): &(Followed, PlanRef, u64)| {
+            evidence.done.as_ref().is_some_and(|d| d.key == done_key(*x, &plan.name))
         };
-        self.call_off(step, Event::Skipped { plan: plan.into() });
+        match (promised, own) {
+            (Some(_), Some(own)) if about_own(&own) => Some(own),
+            (Some(promised), _) => Some(promised),
+            (None, Some(own)) => Some(own),
+            (None, None) => {
+                let plan = self.custody.origin()?.plan.clone()?;
+                let x = plan.height;
+                Some((Followed::Own, plan, x))
+            }
+        }
     }
 
-    fn mark_done(&mut self) {
+    fn mark_done(&mut self, followed: Followed) {
+        if followed == Followed::Promise {
+            return;
+        }
         if let Some(run) = &mut self.shadow_proof {
             run.done = true;
         }
-        if let Custody::Holding(Holding { since: Since::Run(PlanRun { done, .. }), .. }) = &mut self.custody {
-            *done = true;
+        let holding = match &mut self.custody {
+            Custody::Holding(h) => h,
+            Custody::Offered(o) => &mut o.holding,
+            Custody::Confirmed(c) => &mut c.holding,
+            Custody::Empty(_) | Custody::Received(_) | Custody::Retired(_) => return,
+        };
+        if let Since::Run(run) = &mut holding.since {
+            run.done = true;
         }
     }
 
-    fn call_off(&mut self, step: &mut Step, event: Event) {
+    /// No longer pending before X: a promise ends. A copy of that plan stays, until a head above X tells.
+    fn revoked(&mut self, step: &mut Step, followed: Followed, plan: PlanRef) {
+        if followed == Followed::Promise {
+            self.call_off(&plan);
+        }
+        let name = plan.name.clone();
+        if self.note_void(plan) {
+            let facts = self.facts();
+            self.record(step, facts, Event::Revoked { plan: name });
+        }
+    }
+
+    fn skipped(&mut self, step: &mut Step, followed: Followed, plan: PlanRef, standing: &Standing) {
+        let Some(proof) = Skipped::from_standing(standing) else { return };
+        match followed {
+            Followed::Promise => self.call_off(&plan),
+            Followed::Own => {
+                self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
+                    Custody::Received(r) => Custody::Empty(r.void(&proof)),
+                    Custody::Holding(h) => h.void(&proof),
+                    Custody::Offered(o) => o.void(&proof),
+                    Custody::Confirmed(c) => c.void(&proof),
+                    other @ (Custody::Empty(_) | Custody::Retired(_)) => other,
+                };
+            }
+        }
+        let name = plan.name.clone();
+        if self.note_void(plan) {
+            let facts = self.facts();
+            self.record(step, facts, Event::Skipped { plan: name });
+        }
+    }
+
+    /// Keeps that the head no longer has a plan. False if that was known: then nothing has to be logged again.
+    fn note_void(&mut self, plan: PlanRef) -> bool {
+        let seen_at = self.head().map_or(0, |h| h.height());
+        match self.void.iter_mut().find(|v| v.plan == plan) {
+            Some(known) => {
+                known.seen_at = known.seen_at.max(seen_at);
+                false
+            }
+            None => {
+                self.void.push(VoidPlan { plan, seen_at });
+                true
+            }
+        }
+    }
+
+    fn call_off(&mut self, plan: &PlanRef) {
+        if self.moved_on.as_ref().is_some_and(|m| m.plan == *plan) {
+            self.moved_on = None;
+        }
         self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
             Custody::Offered(o) => Custody::Holding(o.call_off()),
             Custody::Confirmed(c) => Custody::Holding(c.call_off()),
-            other => other,
+            other @ (Custody::Empty(_) | Custody::Received(_) | Custody::Holding(_) | Custody::Retired(_)) => other,
         };
-        let facts = self.facts();
-        self.record(step, facts, event);
     }
 
     /// Erases this copy, if the barrier is met.

@@ -9,7 +9,7 @@ use baton_chain::evidence::{AtXEvidence, EvidenceError};
 use baton_chain::light::Path;
 use baton_chain::record::Kind;
 
-use super::{BadTargetInfo, Canary, HeadError, Keeper, Said, Step, WrongState};
+use super::{BadTargetInfo, Canary, HeadError, Keeper, PlanIsVoid, Said, Step, WrongState};
 use crate::custody::{Custody, Empty, Origin, PlanRun, Since};
 use crate::handover::{AttestationError, Payload, check_attestation, payload_context};
 use crate::hpke_box::{BoxError, RecipientKey};
@@ -126,6 +126,9 @@ pub enum ActivateError {
     /// It does not prove this build's plan at X.
     #[error(transparent)]
     Authorize(#[from] AuthorizeError),
+    /// This copy has seen that the plan is void.
+    #[error(transparent)]
+    Void(#[from] PlanIsVoid),
     /// Nothing to activate.
     #[error(transparent)]
     State(#[from] WrongState),
@@ -298,15 +301,17 @@ impl<P: Platform> Keeper<P> {
         let clean = match &mut self.custody {
             Custody::Holding(h) => {
                 let clean = h.keyring.check(&received.commitments()).is_ok();
+                // One upgrade counts once, however often its handover is repeated.
+                let first = h.origin.is_none();
                 if clean {
                     h.origin = Some(origin);
                 }
-                clean
+                clean.then_some(first)
             }
             _ => return,
         };
-        if clean {
-            self.clean_shadow_upgrades = self.clean_shadow_upgrades.saturating_add(1);
+        if let Some(first) = clean {
+            self.clean_shadow_upgrades = self.clean_shadow_upgrades.saturating_add(first.into());
         } else {
             self.clean_shadow_upgrades = 0;
             step.alarm(
@@ -316,7 +321,7 @@ impl<P: Platform> Keeper<P> {
         }
         let count = u64::from(self.clean_shadow_upgrades);
         let facts = self.facts();
-        self.record(step, facts, Event::ShadowCompared { clean, count });
+        self.record(step, facts, Event::ShadowCompared { clean: clean.is_some(), count });
     }
 
     /// Answers a challenge: this instance started from the file that holds the keyring, or the canary.
@@ -356,6 +361,10 @@ impl<P: Platform> Keeper<P> {
         let evidence = AtXEvidence::from_cbor(evidence)?;
         let client = self.followed(&Path::default())?;
         let proof = self.judge(&client).activation(&evidence)?;
+        let shown = proof.facts();
+        if let Some(seen_at) = self.void_since(&shown.plan, shown.shown_at) {
+            return Err(PlanIsVoid { name: shown.plan.name.clone(), shown_at: shown.shown_at, seen_at }.into());
+        }
         let got = self.custody.state();
         match &self.custody {
             Custody::Received(_) => {}
