@@ -37,7 +37,8 @@ pub enum StartError {
 
 /// What waits for the disk.
 struct Waiting {
-    files: Vec<(Slot, u64)>,
+    /// Slot, generation and digest of each file.
+    files: Vec<(Slot, u64, Digest32)>,
     reply: Reply,
 }
 
@@ -50,6 +51,8 @@ pub struct Enclave<P: Platform> {
     waiting: Option<Waiting>,
     /// Sealing failed after a step: what is in memory is not what any file holds, so nothing more is said.
     failed: bool,
+    /// What people should see with the next response.
+    alarms: Vec<Alarm>,
 }
 
 /// How to start.
@@ -72,10 +75,13 @@ impl<P: Platform> Enclave<P> {
             Some(file) => Keeper::open(platform, policy, file)?,
             None => (Keeper::new(platform, policy)?, 0),
         };
-        let rehearsal = match how.rehearsal {
-            Some(file) => keeper.open_rehearsal(file)?,
-            None => 0,
-        };
+        let mut alarms = Vec::new();
+        // A canary is worth one more rehearsal and nothing else: no file of it may stand in front of a keyring.
+        let rehearsal = how.rehearsal.map_or(Ok(0), |file| keeper.open_rehearsal(file)).unwrap_or_else(|e| {
+            let text = alloc::format!("the rehearsal file is left aside: {e}; rehearse again");
+            alarms.push(Alarm { code: "rehearsal-unreadable".into(), text });
+            0
+        });
         Ok(Enclave {
             keeper,
             custody_generation: custody.max(how.seen.0),
@@ -83,6 +89,7 @@ impl<P: Platform> Enclave<P> {
             app: !how.custody_only,
             waiting: None,
             failed: false,
+            alarms,
         })
     }
 
@@ -106,6 +113,12 @@ impl<P: Platform> Enclave<P> {
 
     /// Handles one request.
     pub fn handle(&mut self, request: &Request) -> Response {
+        let mut response = self.answer(request);
+        response.alarms.append(&mut self.alarms);
+        response
+    }
+
+    fn answer(&mut self, request: &Request) -> Response {
         match request {
             Request::Status => return done(Reply::Status(self.status())),
             Request::Stored { files } => return self.stored(files),
@@ -204,7 +217,7 @@ impl<P: Platform> Enclave<P> {
         if store.is_empty() {
             return Response { store, reply: Some(reply), alarms: outcome.alarms };
         }
-        let files = store.iter().map(|f| (f.slot, f.generation)).collect();
+        let files = store.iter().map(|f| (f.slot, f.generation, digest_of(&f.bytes))).collect();
         self.waiting = Some(Waiting { files, reply });
         Response { store, reply: None, alarms: outcome.alarms }
     }
@@ -218,16 +231,18 @@ impl<P: Platform> Enclave<P> {
         *g
     }
 
-    /// The disk's answer: every file that waits must open, and be the very generation.
+    /// The disk's answer: every file that waits must come back byte for byte, and open. A file of a clone of this
+    /// enclave has the same slot and generation, and says something else.
     fn stored(&mut self, files: &[SealedFile]) -> Response {
         let Some(waiting) = self.waiting.take() else {
             return refused("stored/NothingWaits", rule::NEVER_DROPPED, "nothing waits to be stored");
         };
-        for (slot, generation) in &waiting.files {
+        for (slot, generation, digest) in &waiting.files {
             let brought = files.iter().find(|f| f.slot == *slot && f.generation == *generation);
             let opens = brought.map(|f| self.keeper.check_stored(*slot, *generation, &f.bytes));
             let problem = match opens {
-                Some(Ok(true)) => continue,
+                Some(Ok(true)) if brought.is_some_and(|f| digest_of(&f.bytes) == *digest) => continue,
+                Some(Ok(true)) => String::from("it is not the file that was written"),
                 Some(Ok(false)) => String::from("it is of another generation"),
                 Some(Err(e)) => e.to_string(),
                 None => String::from("it was not brought"),
@@ -314,6 +329,10 @@ impl<P: Platform> Enclave<P> {
             platform: k.own_platform(),
         }
     }
+}
+
+fn digest_of(file: &[u8]) -> Digest32 {
+    baton_attest::identity::hash("baton sealed file v1", &[file])
 }
 
 fn said(s: Said) -> Reply {
