@@ -77,7 +77,7 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("a demo of {} nodes\nexpected: {MIN_NODES} to {MAX_NODES}\ngot: {}\nnext: try --nodes 4 (the barrier of the demo wants {MIN_NODES} machines)", options.nodes, options.nodes);
     }
     let world = match (&options.resume, &options.keep) {
-        (Some(dir), None) => World::open(dir)?,
+        (Some(dir), None) => World::open(dir, options.seed, options.nodes)?,
         (None, Some(dir)) => World::create(dir, options.seed, options.nodes)?,
         (None, None) => {
             let scratch = tempfile::Builder::new().prefix("baton-demo-").tempdir()?.keep();

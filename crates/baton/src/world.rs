@@ -76,7 +76,7 @@ impl World {
             bail!("{} already holds a run\nexpected: an empty folder\nnext: --resume it, or name another folder", dir.display());
         }
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        if fs::read_dir(dir)?.next().is_some() {
+        if !nothing_begun(dir)? {
             bail!("{} is not empty and holds no run\nexpected: an empty folder\nnext: name another folder", dir.display());
         }
         let progress = Progress {
@@ -89,19 +89,16 @@ impl World {
             done: Vec::new(),
             milestones: Vec::new(),
         };
-        let config = Config { seed, powers: progress.powers.clone(), ..Config::default() };
-        let chain = Devnet::new(config)?;
-        let mut world = World { dir: dir.into(), chain, pki: pki(seed)?, nodes: Vec::new(), progress };
-        world.make_nodes()?;
-        // The chain first: a folder with a progress file always has a chain.
-        world.save_chain()?;
-        world.save_progress()?;
-        Ok(world)
+        Self::save(dir, &progress)?;
+        Self::with(dir, progress)
     }
 
-    /// Takes a run up again.
-    pub fn open(dir: &Path) -> Result<Self> {
+    /// Takes a run up again. A run that was killed before it had begun is begun.
+    pub fn open(dir: &Path, seed: u64, nodes: usize) -> Result<Self> {
         let path = dir.join("progress.json");
+        if dir.is_dir() && !path.exists() && nothing_begun(dir)? {
+            return Self::create(dir, seed, nodes);
+        }
         let text = fs::read(&path).with_context(|| {
             format!("{} holds no run to take up\nexpected: a folder that `baton demo --keep` made\nnext: start one with --keep", dir.display())
         })?;
@@ -110,7 +107,16 @@ impl World {
         if progress.version != 1 {
             bail!("{} has version {}\nexpected: 1\nnext: use the release that wrote it", path.display(), progress.version);
         }
-        let chain = Devnet::load(&dir.join("chain"))?;
+        Self::with(dir, progress)
+    }
+
+    fn with(dir: &Path, progress: Progress) -> Result<Self> {
+        let journal = dir.join("chain");
+        // A chain that was never stored was never seen by anyone.
+        let chain = match journal.join("devnet.json").exists() {
+            true => Devnet::load(&journal)?,
+            false => Devnet::new(Config { seed: progress.seed, powers: progress.powers.clone(), ..Config::default() })?,
+        };
         let mut world = World { dir: dir.into(), chain, pki: pki(progress.seed)?, nodes: Vec::new(), progress };
         world.make_nodes()?;
         Ok(world)
@@ -176,9 +182,13 @@ impl World {
 
     /// Stores the progress file.
     pub fn save_progress(&self) -> Result<()> {
-        let tmp = self.dir.join("progress.new");
-        fs::write(&tmp, serde_json::to_vec_pretty(&self.progress)?)?;
-        Ok(fs::rename(&tmp, self.dir.join("progress.json"))?)
+        Self::save(&self.dir, &self.progress)
+    }
+
+    fn save(dir: &Path, progress: &Progress) -> Result<()> {
+        let tmp = dir.join("progress.new");
+        fs::write(&tmp, serde_json::to_vec_pretty(progress)?)?;
+        Ok(fs::rename(&tmp, dir.join("progress.json"))?)
     }
 
     /// Notes a milestone, once.
@@ -188,6 +198,16 @@ impl World {
             self.progress.milestones.push(Milestone { node: node.into(), what: what.into(), height, ms });
         }
     }
+}
+
+/// True if a folder holds nothing but what a run leaves that is killed before its first file is whole.
+fn nothing_begun(dir: &Path) -> Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        if entry?.file_name() != "progress.new" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn pki(seed: u64) -> Result<DevPki> {
