@@ -326,3 +326,6 @@ impl ics23::HostFunctionsProvider for Sha2Only {
         [0; 32]
     }
 }
+
+#[cfg(test)]
+mod vectors;
