@@ -319,7 +319,7 @@ fn run(cli: Cli) -> Exit {
         .unwrap_or(Command::Demo(DemoArgs::default()))
     {
         Command::Demo(args) => return demo(&args),
-        Command::Attacks(args) => (not_here("attacks"), args.json),
+        Command::Attacks(args) => return attacks(&args),
         Command::Quote(QuoteCommand::Verify(args)) => (quote::verify(&args), args.json),
         Command::Light(LightCommand::Verify(args)) => (light::verify(&args), args.json),
         Command::Evidence(EvidenceCommand::Show(args)) => (evidence_show::show(&args), args.json),
@@ -347,10 +347,15 @@ fn demo(args: &DemoArgs) -> Exit {
     }
 }
 
-fn not_here(name: &str) -> Result<Report, Failure> {
-    Err(Failure::input(format!(
-        "`baton {name}` is not in this build"
-    )))
+/// So do the attacks; one that succeeds is a refusal of the whole.
+fn attacks(args: &AttacksArgs) -> Exit {
+    let options =
+        crate::attacks::Options { only: args.only.clone(), seed: args.seed.unwrap_or(1), json: args.json };
+    match crate::attacks::run(&options) {
+        Ok(true) => Exit::Ok,
+        Ok(false) => Exit::Refused,
+        Err(e) => finish(Err(Failure::input(format!("{e:#}"))), args.json),
+    }
 }
 
 #[cfg(test)]
