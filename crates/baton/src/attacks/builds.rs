@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use baton_attest::identity::{Attributes, Digest32, Identity, PlatformId, encode, flags, hash};
 use baton_attest::sigstruct::{Sigstruct, SigningKey};
+use baton_chain::proofs::StateProof;
 use baton_chain::record::Kind;
 use baton_core::branch::BranchHead;
 use baton_core::hpke_box::{PublicKey, seal_to};
@@ -27,9 +28,24 @@ pub fn a01(b: &mut Bench) -> Result<()> {
     let outcome = s.try_ahead(&mut n, proposal, |_, _| Ok(()))?;
     let check = "offer/Authorize/Target/Measurement";
     b.refused("unvoted", "v3, signed by the developers, asks under v2's vote", check, outcome);
+    let (from, to) = (s.v2.measurement.to_string(), s.v3.measurement.to_string());
+    let outcome = s.try_ahead(&mut n, proposal, |_, e| {
+        rewrite(&mut e.plan, &from, &to)?;
+        rewrite(&mut e.proposal, &from, &to)
+    })?;
+    let check = "offer/Authorize/Vote/Proof/Refused";
+    b.refused("forged-state", "plan and proposal rewritten to v3, under their old proofs", check, outcome);
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     let outcome = s.try_ahead(&mut n, proposal, |_, _| Ok(()))?;
     b.control("v2 under v2's vote", outcome);
+    Ok(())
+}
+
+/// Replaces a measurement's text inside a proven value.
+fn rewrite(proof: &mut StateProof, from: &str, to: &str) -> Result<()> {
+    let value = proof.value.as_mut().context("a proof of a value")?;
+    let at = value.windows(from.len()).position(|w| w == from.as_bytes()).context("the value names the build")?;
+    value[at..at + to.len()].copy_from_slice(to.as_bytes());
     Ok(())
 }
 

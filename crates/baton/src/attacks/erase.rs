@@ -202,7 +202,7 @@ fn receipts_that_lie(b: &mut Bench, u: &mut Upgraded, n1: &mut Seat, n2: &mut Se
         receipt: own.receipt.clone(),
         attestation: quote_as(n1.machine(), &successor, &Digest32([1; 32]), &collateral)?,
     };
-    let outcome = u.try_erase([vec![own.clone(), borrowed], all[..2].to_vec()].concat())?;
+    let outcome = u.try_erase([vec![own.clone(), borrowed], vec![all[0].clone(), all[2].clone()]].concat())?;
     b.refused("borrowed-quote", "a receipt beside a quote over other bytes", "erase/Attestation/OtherMessage", outcome);
     let outcome = u.try_erase([vec![own], all].concat())?;
     b.control("the barrier, met", outcome);

@@ -49,8 +49,33 @@ pub fn a02(b: &mut Bench) -> Result<()> {
     })?;
     let check = "offer/Authorize/Publication/Record/NotARecord";
     b.refused("memo", "a memo that names the measurement, in place of the record", check, outcome);
+    let asked = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
+    let payment = MsgSend { amount: Vec::new(), ..MsgSend::default() };
+    // The true record in a transaction that is signed, and that nobody ever sent.
+    let unsent = s.world.chain.sign(Account::User(2), &[pack(&payment)], &asked.record(passed).encode());
+    let tx = s.world.publish("something else")?;
+    let mut evidence = s.ahead(passed, &tx)?;
+    evidence.publication.tx = unsent;
+    let outcome = offer_kept(&mut s, &asked, OfferEvidence::Ahead(evidence.to_cbor()))?;
+    let check = "offer/Authorize/Publication/NotIncluded";
+    b.refused("unsent", "the record in a transaction that is in no block", check, outcome);
     let outcome = s.try_ahead(&mut n, passed, |_, _| Ok(()))?;
     b.control("the honest handover", outcome);
+    a02_at_x(b, &mut s, passed)
+}
+
+/// At X nothing needs a record, on one machine.
+fn a02_at_x(b: &mut Bench, s: &mut Scene, passed: u64) -> Result<()> {
+    let x = s.pending_height()?;
+    s.world.produce_until(x)?;
+    let mut far = s.seat(1, "v2", &s.v2.clone())?;
+    let collateral = s.world.collateral()?;
+    let channel = Channel::Quoted { collateral: &collateral };
+    let asked = relay::ask(&mut s.o, &mut far, Kind::Upgrade, channel)?;
+    let heights = trusted(&s.o.status()?);
+    let evidence = Gather::new(&s.world.chain, &s.v1.policy.chain).at_x(&heights, passed, x)?.to_cbor();
+    let outcome = offer_kept(s, &asked, OfferEvidence::AtX(evidence))?;
+    b.refused("no-record", "at X to another machine, without a record", "offer/Authorize/NoRecord", outcome);
     Ok(())
 }
 
