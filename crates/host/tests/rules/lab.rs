@@ -316,7 +316,9 @@ impl Lab {
         if self.status(cell).head_height == 0 {
             let at = self.build(cell).policy.chain.checkpoint.height;
             let block = ChainSource::light_block(&self.chain, at).unwrap();
+            let fault = self.fault.take();
             self.call(cell, &Request::Checkpoint { block: encode(&block) })?;
+            self.fault = fault;
         }
         Ok(())
     }
@@ -381,6 +383,10 @@ impl Lab {
             Some(Reply::Status(s)) => s,
             other => panic!("no status: {other:?}"),
         }
+    }
+
+    pub fn keeper(&mut self, cell: usize) -> &baton_core::keeper::Keeper<SimPlatform> {
+        self.enclave(cell).expect("it starts").keeper()
     }
 
     pub fn state(&mut self, cell: usize) -> State {
@@ -599,19 +605,25 @@ impl Lab {
         let info = build.map_or(String::new(), |b| {
             format!("{{\"enclave\":{{\"mrenclave\":\"{}\"}}}}", hex::encode(self.builds[&b].measurement.0))
         });
-        let id = self.pass(Devnet::upgrade_message(name, height, &info))?;
+        let id = self.propose(Devnet::upgrade_message(name, height, &info))?;
         let plan = Plan { id, name: name.into(), height, build };
+        // Even if the chain halts before the vote is over: it may pass later.
         self.plans.push(plan.clone());
+        self.pass(id)?;
         Some(plan)
     }
 
     /// Cancels the pending plan by a vote.
     pub fn cancel(&mut self) -> Option<u64> {
-        self.pass(Devnet::cancel_message())
+        let id = self.propose(Devnet::cancel_message())?;
+        self.pass(id)
     }
 
-    fn pass(&mut self, message: baton_devnet::sdk::Any) -> Option<u64> {
-        let id = self.chain.propose(vec![message], &Text::titled("lab"), false).ok()??;
+    fn propose(&mut self, message: baton_devnet::sdk::Any) -> Option<u64> {
+        self.chain.propose(vec![message], &Text::titled("lab"), false).ok()?
+    }
+
+    fn pass(&mut self, id: u64) -> Option<u64> {
         self.chain.carry(id, YES).ok()?;
         (self.chain.proposal(id)?.status == 3).then_some(id)
     }

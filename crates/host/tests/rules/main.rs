@@ -2,4 +2,5 @@
 //! interleavings under a hostile host.
 
 mod lab;
+mod property;
 mod stories;

@@ -1,0 +1,659 @@
+//! Random interleavings: a hostile host, a chain that changes its mind, and the seven rules after every step.
+//!
+//! Machine 0's disks are honest (killed, restarted and cloned, never put back); machine 1's are rolled back
+//! too. What is right is read from the chain itself and from what the enclaves hold, never from a reply.
+//! `BATON_RULE_CASES` sets how many cases each rule gets.
+
+use std::collections::BTreeSet;
+
+use baton_chain::gov::{self, done_key};
+use baton_chain::record::Kind;
+use baton_core::custody::State;
+use baton_enclave::wire::AttestedReceipt;
+use baton_host::chain::Included;
+use prost::Message as _;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::lab::{Asked, B, Fault, GRACE, LEAD, Lab, Offered, Plan};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rule {
+    Secrecy = 1,
+    NeverDropped,
+    NoEarlyErase,
+    PublicFirst,
+    OneTarget,
+    Progress,
+    NoDowngrade,
+}
+
+/// One thing that the host or the chain does. Numbers pick from what there is, modulo how much there is.
+#[derive(Clone, Debug)]
+enum Op {
+    Blocks(u8),
+    Schedule { build: u8, lead: u8 },
+    Cancel,
+    EndHalt { skip: bool },
+    ToPlan,
+    Ask { source: u8, target: u8, kind: u8 },
+    Publish { ask: u8, plan: u8 },
+    OfferAhead { ask: u8, plan: u8, back: u8 },
+    OfferAtX { ask: u8, plan: u8, before: bool },
+    OfferRecord { ask: u8 },
+    Accept(u8),
+    Confirm(u8),
+    Whole { machine: u8, from: u8, to: u8, plan: u8, at_x: bool },
+    Activate { cell: u8, plan: u8, before: bool },
+    Observe { cell: u8, plan: u8 },
+    Rehearse(u8),
+    Receipt { cell: u8, reader: u8 },
+    Erase(u8),
+    Kill(u8),
+    RollBack { cell: u8, by: u8 },
+    Clone(u8),
+    Fault { after: bool, writes: u8 },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let n = any::<u8>;
+    prop_oneof![
+        3 => (1..5u8).prop_map(Op::Blocks),
+        3 => (n(), 3..12u8).prop_map(|(build, lead)| Op::Schedule { build, lead }),
+        1 => Just(Op::Cancel),
+        2 => any::<bool>().prop_map(|skip| Op::EndHalt { skip }),
+        2 => Just(Op::ToPlan),
+        3 => (n(), n(), 0..3u8).prop_map(|(source, target, kind)| Op::Ask { source, target, kind }),
+        2 => (n(), n()).prop_map(|(ask, plan)| Op::Publish { ask, plan }),
+        3 => (n(), n(), 0..3u8).prop_map(|(ask, plan, back)| Op::OfferAhead { ask, plan, back }),
+        3 => (n(), n(), any::<bool>()).prop_map(|(ask, plan, before)| Op::OfferAtX { ask, plan, before }),
+        2 => n().prop_map(|ask| Op::OfferRecord { ask }),
+        3 => n().prop_map(Op::Accept),
+        3 => n().prop_map(Op::Confirm),
+        6 => (n(), n(), n(), n(), any::<bool>())
+            .prop_map(|(machine, from, to, plan, at_x)| Op::Whole { machine, from, to, plan, at_x }),
+        5 => (n(), n(), any::<bool>()).prop_map(|(cell, plan, before)| Op::Activate { cell, plan, before }),
+        6 => (n(), n()).prop_map(|(cell, plan)| Op::Observe { cell, plan }),
+        2 => n().prop_map(Op::Rehearse),
+        3 => (n(), n()).prop_map(|(cell, reader)| Op::Receipt { cell, reader }),
+        4 => n().prop_map(Op::Erase),
+        2 => n().prop_map(Op::Kill),
+        1 => (n(), 1..4u8).prop_map(|(cell, by)| Op::RollBack { cell, by }),
+        1 => n().prop_map(Op::Clone),
+        1 => (any::<bool>(), 0..4u8).prop_map(|(after, writes)| Op::Fault { after, writes }),
+    ]
+}
+
+/// What was true of an enclave when it gave a barrier receipt.
+#[derive(Clone)]
+struct Given {
+    receipt: AttestedReceipt,
+    machine: usize,
+    build: B,
+    plan: String,
+    local: bool,
+    good: bool,
+}
+
+/// What the host has in hand, and what the judge remembers.
+struct World {
+    lab: Lab,
+    asks: Vec<(Asked, Option<Included>)>,
+    offers: Vec<Offered>,
+    given: Vec<Given>,
+    /// Per cell: generation, plan and head at which it saw that plan void.
+    void: Vec<Vec<(u64, String, u64)>>,
+    held: Vec<bool>,
+    broken: Vec<(Rule, String)>,
+}
+
+impl World {
+    fn new(template: &Lab) -> Self {
+        let lab = template.clone();
+        let n = lab.cells.len();
+        let mut w = World {
+            lab,
+            asks: Vec::new(),
+            offers: Vec::new(),
+            given: Vec::new(),
+            void: vec![Vec::new(); n],
+            held: vec![false; n],
+            broken: Vec::new(),
+        };
+        w.held = (0..n).map(|c| w.lab.holds(c)).collect();
+        w
+    }
+
+    fn breaks(&mut self, rule: Rule, what: impl Into<String>) {
+        self.broken.push((rule, what.into()));
+    }
+
+    fn cell(&self, pick: u8) -> usize {
+        usize::from(pick) % self.lab.cells.len()
+    }
+
+    fn plan(&self, pick: u8) -> Option<Plan> {
+        // The newest plans are the interesting ones.
+        let n = self.lab.plans.len();
+        (n > 0).then(|| self.lab.plans[n - 1 - usize::from(pick) % n.min(3)].clone())
+    }
+
+    /// The plan that a header proves pending: what is right, from the chain itself.
+    fn pending(&self, header: u64) -> Option<Plan> {
+        let value = self.lab.chain.query(gov::UPGRADE_STORE, gov::PLAN_KEY, header.checked_sub(1)?).ok()?.value?;
+        let raw = baton_devnet::sdk::Plan::decode(value.as_slice()).unwrap();
+        self.lab.plans.iter().find(|p| p.name == raw.name).cloned()
+    }
+
+    /// The chain ran the plan.
+    fn applied(&self, plan: &Plan) -> bool {
+        let at = self.lab.chain.state_height();
+        let key = done_key(plan.height, &plan.name);
+        self.lab.chain.query(gov::UPGRADE_STORE, &key, at).is_ok_and(|a| a.value.is_some())
+    }
+
+    /// The plan was pending under header X, or under the one before it.
+    fn ran_or_may_run(&self, plan: &Plan) -> bool {
+        [plan.height - 1, plan.height].iter().any(|h| self.pending(*h).is_some_and(|p| p.name == plan.name))
+    }
+
+    fn void_now(&self, plan: &Plan) -> bool {
+        let head = self.lab.chain.height();
+        !self.applied(plan) && self.pending(head).is_none_or(|p| p.name != plan.name)
+    }
+
+    /// Name of the plan that a cell is promised for.
+    fn promise(&mut self, cell: usize) -> Option<String> {
+        self.lab.keeper(cell).custody().successor().map(|s| s.plan.name.clone())
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match op.clone() {
+            Op::Blocks(n) => self.lab.produce_until(self.lab.chain.height() + u64::from(n)),
+            Op::Schedule { build, lead } => {
+                let builds = [Some(B::V2), Some(B::V2), Some(B::V3), Some(B::Low), Some(B::Unlisted), None];
+                if self.lab.chain.halted().is_none() && self.lab.plans.len() < 6 {
+                    self.lab.schedule(builds[usize::from(build) % builds.len()], u64::from(lead));
+                }
+            }
+            Op::Cancel => {
+                if self.lab.chain.halted().is_none() {
+                    self.lab.cancel();
+                }
+            }
+            Op::EndHalt { skip } => match (self.lab.chain.halted(), skip) {
+                (None, _) => {}
+                (Some(_), true) => self.lab.chain.skip_upgrade().unwrap(),
+                (Some(_), false) => self.lab.resume(),
+            },
+            Op::ToPlan => {
+                if let Some(p) = self.pending(self.lab.chain.height()) {
+                    self.lab.produce_until(p.height);
+                }
+            }
+            Op::Ask { source, target, kind } => {
+                let kind = [Kind::Upgrade, Kind::Join, Kind::Rehearsal][usize::from(kind)];
+                let (s, t) = (self.cell(source), self.cell(target));
+                if let Ok(asked) = self.lab.ask(s, t, kind) {
+                    self.asks.push((asked, None));
+                }
+            }
+            Op::Publish { ask, plan } => {
+                let id = self.plan(plan).map_or(0, |p| p.id);
+                let n = self.asks.len();
+                if n > 0 {
+                    let (asked, tx) = &mut self.asks[usize::from(ask) % n];
+                    if asked.record.kind == Kind::Upgrade {
+                        asked.record.proposal_id = id;
+                    }
+                    *tx = self.lab.publish(&asked.record);
+                }
+            }
+            Op::OfferAhead { ask, plan, back } => {
+                let (Some((asked, tx)), Some(plan)) = (self.ask_of(ask), self.plan(plan)) else { return };
+                let Some(tx) = tx else { return };
+                let head = self.lab.chain.height().saturating_sub(u64::from(back)).max(tx.height);
+                self.ahead(&asked, &plan, &tx, head);
+            }
+            Op::OfferAtX { ask, plan, before } => {
+                let (Some((asked, _)), Some(plan)) = (self.ask_of(ask), self.plan(plan)) else { return };
+                self.at_x(&asked, &plan, plan.height - u64::from(before));
+            }
+            Op::OfferRecord { ask } => {
+                let Some((asked, Some(tx))) = self.ask_of(ask) else { return };
+                let offered = self.lab.offer_join(&asked, &tx);
+                if let Ok(o) = offered {
+                    self.judge_join(&asked, &tx);
+                    self.offers.push(o);
+                }
+            }
+            Op::Accept(pick) => {
+                if let Some(o) = self.offer_of(pick) {
+                    let _ = self.lab.accept(&o);
+                }
+            }
+            Op::Confirm(pick) => {
+                if let Some(o) = self.offer_of(pick) {
+                    let _ = self.lab.confirm(&o);
+                }
+            }
+            Op::Whole { machine, from, to, plan, at_x } => {
+                let _ = self.whole(machine, from, to, plan, at_x);
+            }
+            Op::Activate { cell, plan, before } => {
+                let (cell, Some(plan)) = (self.cell(cell), self.plan(plan)) else { return };
+                let _ = self.lab.activate(cell, plan.id, plan.height - u64::from(before));
+            }
+            Op::Observe { cell, plan } => {
+                let (cell, Some(plan)) = (self.cell(cell), self.plan(plan)) else { return };
+                self.observe(cell, &plan);
+            }
+            Op::Rehearse(cell) => {
+                let cell = self.cell(cell);
+                let _ = self.lab.rehearse_onward(cell);
+            }
+            Op::Receipt { cell, reader } => {
+                let (cell, reader) = (self.cell(cell), self.cell(reader));
+                self.receipt(cell, reader, true);
+                self.receipt(cell, reader, false);
+            }
+            Op::Erase(cell) => {
+                let cell = self.cell(cell);
+                self.erase(cell);
+            }
+            Op::Kill(cell) => {
+                let cell = self.cell(cell);
+                self.lab.kill(cell);
+            }
+            Op::RollBack { cell, by } => {
+                let cell = self.cell(cell);
+                if self.lab.cells[cell].machine == 1 {
+                    self.lab.roll_back(cell, usize::from(by));
+                    let kept = self.lab.cells[cell].disk.custody.last().map_or(0, |f| f.0);
+                    self.void[cell].retain(|(generation, _, _)| *generation <= kept);
+                    self.held[cell] = self.lab.holds(cell);
+                }
+            }
+            Op::Clone(cell) => {
+                let cell = self.cell(cell);
+                if self.lab.cells.len() < 12 {
+                    let twin = self.lab.clone_cell(cell);
+                    self.void.push(self.void[cell].clone());
+                    let held = self.lab.holds(twin);
+                    self.held.push(held);
+                }
+            }
+            Op::Fault { after, writes } => {
+                self.lab.fault = Some(if after { Fault::AfterWrite } else { Fault::BeforeWrite });
+                self.lab.fault_after = usize::from(writes);
+            }
+        }
+    }
+
+    fn ask_of(&self, pick: u8) -> Option<(Asked, Option<Included>)> {
+        let n = self.asks.len();
+        (n > 0).then(|| self.asks[n - 1 - usize::from(pick) % n.min(4)].clone())
+    }
+
+    fn offer_of(&self, pick: u8) -> Option<Offered> {
+        let n = self.offers.len();
+        (n > 0).then(|| self.offers[n - 1 - usize::from(pick) % n.min(4)].clone())
+    }
+
+    /// What an operator does who wants one handover: it may stop half way like any other.
+    fn whole(&mut self, machine: u8, from: u8, to: u8, plan: u8, at_x: bool) -> Option<()> {
+        let machine = usize::from(machine) % 2;
+        let source = self.lab.cell(machine, [B::V1, B::V1, B::V2][usize::from(from) % 3]);
+        let target = self.lab.cell(machine, [B::V2, B::V2, B::V3][usize::from(to) % 3]);
+        let plan = self.plan(plan)?;
+        let mut asked = self.lab.ask(source, target, Kind::Upgrade).ok()?;
+        asked.record.proposal_id = plan.id;
+        let before = self.offers.len();
+        if at_x {
+            self.at_x(&asked, &plan, plan.height);
+        } else {
+            let tx = self.lab.publish(&asked.record)?;
+            let head = tx.height;
+            self.ahead(&asked, &plan, &tx, head);
+        }
+        let o = self.offers.get(before)?.clone();
+        self.lab.accept(&o).ok()?;
+        self.lab.confirm(&o).ok()
+    }
+
+    fn ahead(&mut self, asked: &Asked, plan: &Plan, tx: &Included, head: u64) {
+        let Ok(o) = self.lab.offer_ahead(asked, plan.id, tx, head) else { return };
+        self.offers.push(o);
+        let status = self.lab.status(asked.source);
+        let head = status.head_height;
+        let target = self.judge_target(asked);
+        match self.pending(head).filter(|p| p.build == Some(target)) {
+            Some(p) if head + LEAD >= p.height && head < p.height => {}
+            other => self.breaks(Rule::OneTarget, format!("offered to {target:?} at head {head}, pending: {other:?}")),
+        }
+        if tx.height > head {
+            self.breaks(Rule::PublicFirst, format!("the record in {} is above the head {head}", tx.height));
+        }
+        self.judge_successor(asked, target);
+    }
+
+    fn at_x(&mut self, asked: &Asked, plan: &Plan, at: u64) {
+        let Ok(o) = self.lab.offer_at_x(asked, plan.id, at) else { return };
+        self.offers.push(o);
+        let target = self.judge_target(asked);
+        if !self.pending(at).is_some_and(|p| p.name == plan.name && p.build == Some(target)) || at + 1 < plan.height {
+            self.breaks(Rule::Secrecy, format!("offered to {target:?} by header {at} for {plan:?}"));
+        }
+        if !asked.local {
+            self.breaks(Rule::PublicFirst, "an unrecorded copy left the machine");
+        }
+        if self.void[asked.source].iter().any(|(_, name, seen)| *name == plan.name && at < *seen) {
+            self.breaks(Rule::OneTarget, format!("{} was seen to be void", plan.name));
+        }
+        self.judge_successor(asked, target);
+    }
+
+    fn judge_target(&mut self, asked: &Asked) -> B {
+        let (source, target) = (&self.lab.cells[asked.source], &self.lab.cells[asked.target]);
+        let (from, to, debug) = (source.build, target.build, target.debug);
+        if debug || matches!(to, B::Low | B::Unlisted) || to <= from {
+            self.breaks(Rule::NoDowngrade, format!("offered by {from:?} to {to:?}, debug {debug}"));
+        }
+        to
+    }
+
+    fn judge_successor(&mut self, asked: &Asked, target: B) {
+        let successor = self.lab.status(asked.source).successor.map(|s| s.measurement);
+        if successor != Some(self.lab.builds[&target].measurement) {
+            self.breaks(Rule::OneTarget, format!("offered to {target:?}, promised to {successor:?}"));
+        }
+    }
+
+    fn judge_join(&mut self, asked: &Asked, tx: &Included) {
+        let (source, target) = (&self.lab.cells[asked.source], &self.lab.cells[asked.target]);
+        if source.build != target.build || target.debug {
+            self.breaks(Rule::Secrecy, "a join of another build");
+        }
+        if tx.height > self.lab.status(asked.source).head_height {
+            self.breaks(Rule::PublicFirst, "a join before its record");
+        }
+    }
+
+    fn observe(&mut self, cell: usize, plan: &Plan) {
+        let promised = self.promise(cell);
+        if self.lab.observe(cell, plan).is_err() {
+            return;
+        }
+        let Some(name) = promised else { return };
+        let promised = self.lab.plans.iter().find(|p| p.name == name).cloned().expect("it was voted for");
+        // Evidence for the plan that the copy itself runs by leaves the promise alone.
+        if self.void_now(&promised) && plan.name == name && self.lab.state(cell) != State::Retired {
+            if self.promise(cell).is_some() {
+                self.breaks(Rule::OneTarget, format!("{name} is void, and the promise stands"));
+            }
+            let generation = self.lab.cells[cell].disk.custody.last().map_or(0, |f| f.0);
+            let head = self.lab.status(cell).head_height;
+            self.void[cell].push((generation, name, head));
+        }
+    }
+
+    fn receipt(&mut self, cell: usize, reader: usize, local: bool) {
+        let Ok(receipt) = self.lab.barrier_receipt(cell, reader, local) else { return };
+        let head = self.lab.status(cell).head_height;
+        let (machine, build) = (self.lab.cells[cell].machine, self.lab.cells[cell].build);
+        let keeper = self.lab.keeper(cell);
+        let (run, rehearsed) = (keeper.own_run().cloned(), keeper.rehearsed_as_source());
+        let Some(run) = run else {
+            self.breaks(Rule::NoEarlyErase, "a receipt of a copy that runs by no plan");
+            return;
+        };
+        let good = run.done && rehearsed && head >= run.facts.x + GRACE;
+        self.given.push(Given { receipt, machine, build, plan: run.facts.plan.name, local, good });
+    }
+
+    fn erase(&mut self, cell: usize) {
+        let Some(promised) = self.promise(cell) else { return };
+        let (machine, here) = (self.lab.cells[cell].machine, self.lab.state(cell));
+        let used: Vec<Given> = self.given.iter().filter(|g| g.plan == promised).cloned().collect();
+        // Every choice of receipts that a host could make holds in the end that one: all good ones, or all of them.
+        let choices = [used.clone(), used.iter().filter(|g| g.good).cloned().collect()];
+        for mut choice in choices {
+            choice.retain(|g| !g.local || g.machine == machine);
+            let receipts = choice.iter().map(|g| g.receipt.clone()).collect();
+            if self.lab.erase(cell, receipts).is_err() || here == State::Retired {
+                continue;
+            }
+            let own = choice.iter().any(|g| g.local && g.good && g.machine == machine);
+            let others: BTreeSet<usize> = choice.iter().filter(|g| !g.local && g.good).map(|g| g.machine).collect();
+            let plan = self.lab.plans.iter().find(|p| p.name == promised).cloned().expect("it was voted for");
+            let fits = choice.iter().all(|g| g.good && plan.build == Some(g.build));
+            if !own || others.len() < 2 || !fits || !self.applied(&plan) || here != State::Confirmed {
+                self.breaks(Rule::NoEarlyErase, format!("own {own}, others {others:?}, fits {fits}, was {here}"));
+            }
+            self.held[cell] = self.lab.holds(cell);
+            return;
+        }
+    }
+
+    /// The invariants that need no operation to be broken.
+    fn check(&mut self, op: &Op) {
+        let observed = matches!(op, Op::Observe { .. });
+        for cell in 0..self.lab.cells.len() {
+            let status = self.lab.status(cell);
+            let (build, debug) = (self.lab.cells[cell].build, self.lab.cells[cell].debug);
+            let holds = !status.epochs.is_empty();
+            let named: Vec<Plan> = self.lab.plans.iter().filter(|p| p.build == Some(build)).cloned().collect();
+            let bad = debug || matches!(build, B::Low | B::Unlisted);
+            if holds && bad {
+                self.breaks(Rule::NoDowngrade, format!("{build:?} holds the keyring, debug {debug}"));
+            }
+            if holds && build != B::V1 && named.is_empty() {
+                self.breaks(Rule::Secrecy, format!("{build:?} holds the keyring without a vote"));
+            }
+            if status.serving && build != B::V1 && !named.iter().any(|p| self.ran_or_may_run(p)) {
+                self.breaks(Rule::Secrecy, format!("{build:?} serves, and no plan at X names it"));
+            }
+            if self.held[cell] && !holds {
+                let void = named.iter().any(|p| p.height < self.lab.chain.height() && self.void_now(p));
+                if !(observed && void && build != B::V1) {
+                    self.breaks(Rule::NeverDropped, format!("{build:?} in cell {cell} lost its keyring"));
+                }
+            }
+            self.held[cell] = holds;
+        }
+        let honest: Vec<usize> = (0..self.lab.cells.len()).filter(|c| self.lab.cells[*c].machine == 0).collect();
+        if !honest.iter().any(|c| self.live(*c)) {
+            self.breaks(Rule::NeverDropped, "no copy on the honest machine can become active");
+        }
+    }
+
+    /// This copy serves, or still can.
+    fn live(&mut self, cell: usize) -> bool {
+        let (status, build) = (self.lab.status(cell), self.lab.cells[cell].build);
+        status.serving || (status.state == State::Received && self.lab.plans.iter().any(|p| p.build == Some(build) && self.applied(p)))
+    }
+
+    /// From here on the host of machine 0 is honest and the chain lives: the newest build gets to serve there.
+    fn finish(&mut self) {
+        self.lab.fault = None;
+        // Whatever is planned or still voted on runs first.
+        for _ in 0..3 {
+            self.lab.produce_until(self.lab.chain.height() + 25);
+            if self.lab.chain.halted().is_some() {
+                self.lab.resume();
+            }
+        }
+        self.settle();
+        let v3_ran = self.lab.plans.clone().iter().any(|p| p.build == Some(B::V3) && self.applied(p));
+        if !v3_ran {
+            let Some(last) = self.lab.schedule(Some(B::V3), 8) else {
+                self.breaks(Rule::Progress, "the chain took no last plan");
+                return;
+            };
+            // Ahead of X where that is open, at X where it is not.
+            for c in self.serving_on_0() {
+                let target = self.lab.another_cell(0, B::V3);
+                let _ = self.lab.ahead(c, target, last.id);
+            }
+            self.lab.produce_until(last.height);
+            self.lab.resume();
+        }
+        self.lab.produce_until(self.lab.chain.height() + GRACE + 1);
+        self.walk();
+        let end = self.serving_on_0().into_iter().find(|c| self.lab.cells[*c].build == B::V3);
+        match end {
+            Some(n) => self.clear(n),
+            None => {
+                let cells: Vec<usize> = (0..self.lab.cells.len()).filter(|c| self.lab.cells[*c].machine == 0).collect();
+                let states: Vec<_> =
+                    cells.into_iter().map(|c| (self.lab.cells[c].build, self.lab.state(c), self.promise(c))).collect();
+                self.breaks(Rule::Progress, format!("v3 does not serve on machine 0: {states:?}"));
+            }
+        }
+    }
+
+    /// Every copy on machine 0 is told what became of every plan.
+    fn settle(&mut self) {
+        for plan in self.lab.plans.clone() {
+            for c in 0..self.lab.cells.len() {
+                if self.lab.cells[c].machine == 0 {
+                    let _ = self.lab.activate(c, plan.id, plan.height);
+                    let _ = self.lab.observe(c, &plan);
+                }
+            }
+        }
+    }
+
+    fn serving_on_0(&mut self) -> Vec<usize> {
+        (0..self.lab.cells.len()).filter(|c| self.lab.cells[*c].machine == 0 && self.lab.status(*c).serving).collect()
+    }
+
+    /// Walks every plan that ran, from every copy that serves, until nothing new serves.
+    fn walk(&mut self) {
+        for _ in 0..3 {
+            self.settle();
+            for plan in self.lab.plans.clone() {
+                let Some(build) = plan.build.filter(|_| self.applied(&plan)) else { continue };
+                let serving = self.serving_on_0();
+                if serving.iter().any(|c| self.lab.cells[*c].build == build) {
+                    continue;
+                }
+                for c in serving {
+                    let target = self.lab.another_cell(0, build);
+                    let done = self.lab.at_x(c, target, plan.id, plan.height);
+                    if done.is_ok() && self.lab.activate(target, plan.id, plan.height).is_ok() {
+                        let _ = self.lab.observe(target, &plan);
+                    } else {
+                        self.lab.cells.truncate(target);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A copy that is confirmed to the plan that `n` runs by can go: nothing may stand in the way of the barrier.
+    fn clear(&mut self, n: usize) {
+        let run = self.lab.keeper(n).own_run().map(|r| r.facts.plan.name.clone());
+        let Some(o) = (0..self.lab.cells.len()).find(|c| {
+            self.lab.cells[*c].machine == 0 && self.promise(*c) == run && self.lab.state(*c) == State::Confirmed
+        }) else {
+            return;
+        };
+        let plan = self.lab.plans.iter().find(|p| Some(&p.name) == run.as_ref()).cloned().expect("it was voted for");
+        let peer = self.lab.another_cell(1, B::V3);
+        let steps = self
+            .lab
+            .observe(n, &plan)
+            .and_then(|()| self.lab.join(n, peer))
+            .and_then(|()| self.lab.activate(peer, plan.id, plan.height))
+            .and_then(|()| self.lab.observe(peer, &plan))
+            .and_then(|()| self.lab.rehearse_onward(n))
+            .and_then(|()| self.lab.rehearse_onward(peer));
+        let receipts = steps.and_then(|()| {
+            Ok(vec![
+                self.lab.barrier_receipt(n, o, true)?,
+                self.lab.barrier_receipt(n, o, false)?,
+                self.lab.barrier_receipt(peer, o, false)?,
+            ])
+        });
+        if let Err(e) = receipts.and_then(|r| self.lab.erase(o, r)) {
+            self.breaks(Rule::Progress, format!("a confirmed copy cannot be erased: {e:?}"));
+        }
+    }
+}
+
+/// The builds that people may vote for on both machines, and two that no vote makes good.
+fn template() -> Lab {
+    let mut lab = Lab::new();
+    for machine in [0, 1] {
+        for build in [B::V2, B::V3] {
+            lab.cell(machine, build);
+        }
+    }
+    lab.cell(0, B::Low);
+    lab.cell(0, B::Unlisted);
+    lab
+}
+
+fn cases() -> u32 {
+    std::env::var("BATON_RULE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
+}
+
+/// Runs random cases; `rule` only says which seeds are used and which name a failure is found under first.
+fn hold(rule: Rule) {
+    let template = template();
+    let config = Config { cases: cases(), max_shrink_iters: 150, failure_persistence: None, ..Config::default() };
+    let seed = [rule as u8; 32];
+    let rng = proptest::test_runner::TestRng::from_seed(proptest::test_runner::RngAlgorithm::ChaCha, &seed);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let ops = proptest::collection::vec(op(), 15..40);
+    let result = runner.run(&ops, |ops| {
+        let mut world = World::new(&template);
+        for op in &ops {
+            world.apply(op);
+            world.check(op);
+            prop_assert!(world.broken.is_empty(), "after {op:?}: {:?}", world.broken);
+        }
+        world.finish();
+        prop_assert!(world.broken.is_empty(), "at the end: {:?}", world.broken);
+        Ok(())
+    });
+    if let Err(e) = result {
+        panic!("{e}");
+    }
+}
+
+#[test]
+fn rule1_secrecy_no_unauthorized_build_ever_holds_or_serves() {
+    hold(Rule::Secrecy);
+}
+
+#[test]
+fn rule2_never_dropped_an_honest_machine_always_has_a_copy_that_can_serve() {
+    hold(Rule::NeverDropped);
+}
+
+#[test]
+fn rule3_no_early_erase_only_behind_the_barrier() {
+    hold(Rule::NoEarlyErase);
+}
+
+#[test]
+fn rule4_public_before_private_every_copy_that_leaves_has_its_record() {
+    hold(Rule::PublicFirst);
+}
+
+#[test]
+fn rule5_one_target_that_the_chain_plans_and_none_that_is_void() {
+    hold(Rule::OneTarget);
+}
+
+#[test]
+fn rule6_progress_from_any_state_an_honest_host_completes() {
+    hold(Rule::Progress);
+}
+
+#[test]
+fn rule7_no_downgrade_to_lower_unlisted_or_debug_builds() {
+    hold(Rule::NoDowngrade);
+}
