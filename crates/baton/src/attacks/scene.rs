@@ -188,6 +188,12 @@ impl Scene {
         Ok(Gather::new(&self.world.chain, &build.policy.chain).at_x(&trusted, proposal, x)?.to_cbor())
     }
 
+    /// The same for `o`.
+    pub fn at_x_of_o(&mut self, proposal: u64, x: u64) -> Result<Vec<u8>> {
+        let trusted = trusted(&self.o.status()?);
+        Ok(Gather::new(&self.world.chain, &self.v1.policy.chain).at_x(&trusted, proposal, x)?.to_cbor())
+    }
+
     /// A whole handover ahead of X from `o` to `n`.
     pub fn hand_over(&mut self, n: &mut Seat, proposal: u64) -> Result<()> {
         let asked = relay::ask(&mut self.o, n, Kind::Upgrade, Channel::Local)?;

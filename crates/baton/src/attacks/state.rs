@@ -89,6 +89,25 @@ fn a10_retired(b: &mut Bench) -> Result<()> {
     let outcome = relay::offer(&mut u.s.o, &asked, evidence, Some(Channel::Local));
     let what = "the same copy hands over to a build that nobody voted for";
     b.refused("retired-export", what, "offer/Authorize/Target/Measurement", outcome);
+    a10_moved_on(b)
+}
+
+/// An old build that has verified the proof at X admits no more of its own kind.
+fn a10_moved_on(b: &mut Bench) -> Result<()> {
+    let (mut s, proposal) = Scene::passed(b.seed)?;
+    let x = s.pending_height()?;
+    s.world.produce_until(x)?;
+    let mut n = s.seat(0, "v2", &s.v2.clone())?;
+    let evidence = OfferEvidence::AtX(s.at_x_of_o(proposal, x)?);
+    let asked = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
+    relay::hand_over(&mut s.o, &mut n, &asked, evidence, Channel::Local)?;
+    s.world.chain.resume_with_handler("v2")?;
+    s.world.produce_until(x + 2)?;
+    let mut joiner = s.seat(1, "v1", &s.v1.clone())?;
+    let collateral = s.world.collateral()?;
+    let outcome = s.try_join(&mut joiner, &collateral)?;
+    let what = "after X a new machine joins the old build";
+    b.refused("moved-on", what, "offer/Authorize/MovedOn", outcome);
     Ok(())
 }
 

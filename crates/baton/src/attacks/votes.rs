@@ -6,11 +6,12 @@ use baton_chain::proofs::StateProof;
 use baton_chain::record::Kind;
 use baton_devnet::keys::{account_text, module_address};
 use baton_devnet::sdk::{Coin, MsgSend, pack};
-use baton_devnet::{ABSTAIN, Account, Devnet, NO, NO_WITH_VETO, Text, YES};
+use baton_devnet::{ABSTAIN, Account, Devnet, Forgery, NO, NO_WITH_VETO, Text, YES};
 use baton_enclave::wire::{OfferEvidence, Request};
 use baton_host::chain::ChainSource;
 use baton_host::gather::Gather;
 use baton_host::relay::{self, Channel};
+use baton_host::seat::Seat;
 
 use super::Bench;
 use super::scene::{Saved, Scene, carry_all, propose_into};
@@ -196,6 +197,33 @@ pub fn a20(b: &mut Bench) -> Result<()> {
     let id = vote_on_v3(&mut s, &[(0, YES), (1, YES)])?;
     let outcome = s.try_ahead(&mut n, id, |_, _| Ok(()))?;
     b.control("a vote that meets the policy's bars", outcome);
+    a20_power(b, &mut s, &mut n)
+}
+
+/// A turnout of 18 %, measured against less power than there was at the end of the vote.
+fn a20_power(b: &mut Bench, s: &mut Scene, n: &mut Seat) -> Result<()> {
+    let id = vote_on_v3(s, &[(3, YES)])?;
+    for (validator, power) in [(0, 90), (1, 80), (2, 65)] {
+        s.world.chain.undelegate(Account::Validator(validator), validator, power * 1_000_000)?;
+    }
+    s.world.produce_until(s.world.chain.height() + 4)?;
+    let later = s.world.chain.height();
+    let outcome = s.try_ahead(n, id, |s, e| {
+        let at = s.block(later)?;
+        e.vote_end.validators.clone_from(&at.validators);
+        e.vote_end.before = s.block(later - 1)?;
+        e.vote_end.at.path.blocks = vec![at];
+        Ok(())
+    })?;
+    let check = "offer/Authorize/Vote/VoteEnd";
+    b.refused("other-time", "18 % of the power, weighed at a later, smaller set", check, outcome);
+    let outcome = s.try_ahead(n, id, |s, e| {
+        let forgery = Forgery { height: 2, validators: Some(vec![(3, 55)]), ..Forgery::default() };
+        e.vote_end.validators = s.world.chain.forge(&forgery)?.validators;
+        Ok(())
+    })?;
+    let check = "offer/Authorize/Vote/Power/ValidatorsHash";
+    b.refused("other-set", "the same, weighed against a set of the host's own", check, outcome);
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 //! too. What is right is read from the chain itself and from what the enclaves hold, never from a reply.
 //! `BATON_RULE_CASES` sets how many cases each rule gets.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_chain::gov::{self, done_key};
 use baton_chain::record::Kind;
@@ -105,6 +106,8 @@ struct World {
     void: Vec<Vec<(u64, String, u64)>>,
     held: Vec<bool>,
     broken: Vec<(Rule, String)>,
+    /// How often the case came to what the rules are about: a property of nothing proves nothing.
+    reached: BTreeMap<&'static str, u32>,
 }
 
 impl World {
@@ -119,6 +122,7 @@ impl World {
             void: vec![Vec::new(); n],
             held: vec![false; n],
             broken: Vec::new(),
+            reached: BTreeMap::new(),
         };
         w.held = (0..n).map(|c| w.lab.holds(c)).collect();
         w
@@ -126,6 +130,10 @@ impl World {
 
     fn breaks(&mut self, rule: Rule, what: impl Into<String>) {
         self.broken.push((rule, what.into()));
+    }
+
+    fn reach(&mut self, what: &'static str) {
+        *self.reached.entry(what).or_default() += 1;
     }
 
     fn cell(&self, pick: u8) -> usize {
@@ -223,6 +231,7 @@ impl World {
                 let Some((asked, Some(tx))) = self.ask_of(ask) else { return };
                 let offered = self.lab.offer_join(&asked, &tx);
                 if let Ok(o) = offered {
+                    self.reach("join");
                     self.judge_join(&asked, &tx);
                     self.offers.push(o);
                 }
@@ -242,7 +251,9 @@ impl World {
             }
             Op::Activate { cell, plan, before } => {
                 let (cell, Some(plan)) = (self.cell(cell), self.plan(plan)) else { return };
-                let _ = self.lab.activate(cell, plan.id, plan.height - u64::from(before));
+                if self.lab.activate(cell, plan.id, plan.height - u64::from(before)).is_ok() {
+                    self.reach("activate");
+                }
             }
             Op::Observe { cell, plan } => {
                 let (cell, Some(plan)) = (self.cell(cell), self.plan(plan)) else { return };
@@ -323,6 +334,7 @@ impl World {
 
     fn ahead(&mut self, asked: &Asked, plan: &Plan, tx: &Included, head: u64) {
         let Ok(o) = self.lab.offer_ahead(asked, plan.id, tx, head) else { return };
+        self.reach("offer ahead");
         self.offers.push(o);
         let status = self.lab.status(asked.source);
         let head = status.head_height;
@@ -339,6 +351,7 @@ impl World {
 
     fn at_x(&mut self, asked: &Asked, plan: &Plan, at: u64) {
         let Ok(o) = self.lab.offer_at_x(asked, plan.id, at) else { return };
+        self.reach("offer at X");
         self.offers.push(o);
         let target = self.judge_target(asked);
         if !self.pending(at).is_some_and(|p| p.name == plan.name && p.build == Some(target)) || at + 1 < plan.height {
@@ -394,6 +407,7 @@ impl World {
             let generation = self.lab.cells[cell].disk.custody.last().map_or(0, |f| f.0);
             let head = self.lab.status(cell).head_height;
             self.void[cell].push((generation, name, head));
+            self.reach("called off");
         }
     }
 
@@ -431,6 +445,7 @@ impl World {
                 self.breaks(Rule::NoEarlyErase, format!("own {own}, others {others:?}, fits {fits}, was {here}"));
             }
             self.held[cell] = self.lab.holds(cell);
+            self.reach("erase");
             return;
         }
     }
@@ -455,6 +470,7 @@ impl World {
             }
             if self.held[cell] && !holds {
                 let void = named.iter().any(|p| p.height < self.lab.chain.height() && self.void_now(p));
+                self.reach("void");
                 if !(observed && void && build != B::V1) {
                     self.breaks(Rule::NeverDropped, format!("{build:?} in cell {cell} lost its keyring"));
                 }
@@ -578,6 +594,8 @@ impl World {
         });
         if let Err(e) = receipts.and_then(|r| self.lab.erase(o, r)) {
             self.breaks(Rule::Progress, format!("a confirmed copy cannot be erased: {e:?}"));
+        } else {
+            self.reach("erase at the end");
         }
     }
 }
@@ -607,6 +625,7 @@ fn hold(rule: Rule) {
     let rng = proptest::test_runner::TestRng::from_seed(proptest::test_runner::RngAlgorithm::ChaCha, &seed);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let ops = proptest::collection::vec(op(), 15..40);
+    let reached = RefCell::new(BTreeMap::<&str, u32>::new());
     let result = runner.run(&ops, |ops| {
         let mut world = World::new(&template);
         for op in &ops {
@@ -616,10 +635,18 @@ fn hold(rule: Rule) {
         }
         world.finish();
         prop_assert!(world.broken.is_empty(), "at the end: {:?}", world.broken);
+        world.reached.iter().for_each(|(what, n)| *reached.borrow_mut().entry(what).or_default() += n);
         Ok(())
     });
     if let Err(e) = result {
         panic!("{e}");
+    }
+    let reached = reached.into_inner();
+    println!("{rule:?}: {reached:?}");
+    if cases() >= 60 {
+        for what in ["offer ahead", "offer at X", "join", "activate", "called off", "void", "erase at the end"] {
+            assert!(reached.contains_key(what), "no case came to: {what}; {reached:?}");
+        }
     }
 }
 
