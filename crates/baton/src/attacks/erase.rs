@@ -135,6 +135,11 @@ pub fn a16(b: &mut Bench) -> Result<()> {
     follow(&mut u)?;
     let (mut n1, node1) = u.newcomer("second machine")?;
     let (mut n2, node2) = u.newcomer("third machine")?;
+    let mut n = std::mem::replace(&mut u.n, dummy(&mut u.s)?);
+    u.rehearse(&mut n, 0)?;
+    u.n = n;
+    u.rehearse(&mut n1, node1)?;
+    u.rehearse(&mut n2, node2)?;
     let all = everyone(&mut u, &mut n1, &mut n2)?;
     let outcome = u.try_erase(all)?;
     b.refused("grace", "receipts of three machines within the grace period", "erase/Barrier/Grace", outcome);
@@ -142,14 +147,10 @@ pub fn a16(b: &mut Bench) -> Result<()> {
     follow(&mut u)?;
     u.observe(&mut n1)?;
     u.observe(&mut n2)?;
-    let all = everyone(&mut u, &mut n1, &mut n2)?;
+    let (mut n3, _) = u.newcomer("fourth machine")?;
+    let all = everyone(&mut u, &mut n1, &mut n3)?;
     let outcome = u.try_erase(all)?;
-    b.refused("not-rehearsed", "successors that never showed that they can hand on", "erase/Barrier/NotRehearsed", outcome);
-    let mut n = std::mem::replace(&mut u.n, dummy(&mut u.s)?);
-    u.rehearse(&mut n, 0)?;
-    u.n = n;
-    u.rehearse(&mut n1, node1)?;
-    u.rehearse(&mut n2, node2)?;
+    b.refused("not-rehearsed", "a successor that never showed that it can hand on", "erase/Barrier/NotRehearsed", outcome);
     receipts_that_lie(b, &mut u, &mut n1, &mut n2)
 }
 
