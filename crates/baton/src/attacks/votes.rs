@@ -109,7 +109,8 @@ pub fn a03(b: &mut Bench) -> Result<()> {
     ] {
         let asked = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
         let tx = s.record(&asked, id)?;
-        let mut evidence = s.ahead(passed, &tx)?;
+        // An open vote has no end yet; its host takes that of the other one.
+        let mut evidence = s.ahead(if id == open { passed } else { id }, &tx)?;
         evidence.proposal = proposal_at(&s, id, tx.height)?;
         let outcome = offer_kept(&mut s, &asked, OfferEvidence::Ahead(evidence.to_cbor()))?;
         b.refused(case, what, "offer/Authorize/Vote/NotPassed", outcome);
