@@ -104,7 +104,8 @@ impl Failed {
     pub fn check(&self) -> String {
         match self {
             Failed::Refused(r) => r.check.clone(),
-            other => format!("{other:?}"),
+            Failed::Killed => "killed".into(),
+            Failed::Start(why) | Failed::Gather(why) => why.clone(),
         }
     }
 }
