@@ -323,3 +323,6 @@ pub fn report_data(digest: &Digest32) -> [u8; 64] {
     front.copy_from_slice(&digest.0);
     out
 }
+
+#[cfg(test)]
+mod tests;

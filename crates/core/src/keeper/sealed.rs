@@ -274,3 +274,6 @@ impl<P: Platform> Keeper<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
