@@ -103,7 +103,11 @@ impl<P: Platform> Enclave<P> {
         let response = if request.len() > MAX_REQUEST_BYTES {
             refused("request/Oversized", rule::PROGRESS, "the request is too large: expected at most 72 MiB")
         } else {
-            match minicbor::decode::<Request>(request) {
+            let mut d = minicbor::Decoder::new(request);
+            match d.decode::<Request>() {
+                Ok(_) if d.position() != request.len() => {
+                    refused("request/Malformed", rule::PROGRESS, "the request has bytes after its end")
+                }
                 Ok(r) => self.handle(&r),
                 Err(e) => refused("request/Malformed", rule::PROGRESS, &alloc::format!("the request cannot be read: {e}")),
             }
