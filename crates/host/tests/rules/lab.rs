@@ -126,7 +126,7 @@ pub struct Asked {
     pub local: bool,
     pub request: Vec<u8>,
     pub record: Record,
-    attestation: Attestation,
+    pub attestation: Attestation,
 }
 
 /// An offer that a source has made.
@@ -161,7 +161,7 @@ pub struct Lab {
     pub fault: Option<Fault>,
     /// Writes that the fault lets pass first.
     pub fault_after: usize,
-    pki: Rc<DevPki>,
+    pub pki: Rc<DevPki>,
     collateral: Rc<Vec<u8>>,
     entropy: u64,
 }
@@ -366,6 +366,11 @@ impl Lab {
     /// One request, and whatever comes back: nothing is stored.
     pub fn raw(&mut self, cell: usize, request: &Request) -> baton_enclave::wire::Response {
         self.enclave(cell).expect("it starts").handle(request)
+    }
+
+    /// The same, bytes to bytes.
+    pub fn raw_bytes(&mut self, cell: usize, request: &[u8]) -> Vec<u8> {
+        self.enclave(cell).expect("it starts").handle_bytes(request)
     }
 
     fn write(&mut self, cell: usize, files: &[SealedFile]) {

@@ -2,5 +2,6 @@
 //! interleavings under a hostile host.
 
 mod lab;
+mod moves;
 mod property;
 mod stories;

@@ -511,8 +511,9 @@ impl World {
         let Some(promised) = self.promise(cell) else { return };
         let (machine, here) = (self.lab.cells[cell].machine, self.lab.state(cell));
         let used: Vec<Given> = self.given.iter().filter(|g| g.plan == promised).cloned().collect();
-        // Every choice of receipts that a host could make holds in the end that one: all good ones, or all of them.
-        let choices = [used.clone(), used.iter().filter(|g| g.good).cloned().collect()];
+        // What a host would try: those that are not good yet, machines alone, this machine alone, all that are good.
+        let of = |fits: fn(&Given) -> bool| used.iter().filter(|g| fits(g)).cloned().collect::<Vec<_>>();
+        let choices = [of(|_| true), of(|g| !g.local), of(|g| g.local), of(|g| g.good && !g.local), of(|g| g.good)];
         for mut choice in choices {
             choice.retain(|g| !g.local || g.machine == machine);
             let receipts = choice.iter().map(|g| g.receipt.clone()).collect();
