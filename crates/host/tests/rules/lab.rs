@@ -589,6 +589,14 @@ impl Lab {
         self.call(cell, &Request::Observe { evidence }).map(|_| ())
     }
 
+    /// Moves a cell's head to the newest block, and shows it nothing of any plan.
+    pub fn advance(&mut self, cell: usize) {
+        let from = self.status(cell).head_height;
+        if let Ok(path) = self.gather(cell).path(from, self.chain.height()) {
+            let _ = self.call(cell, &Request::Advance { path: encode(&path) });
+        }
+    }
+
     /// A barrier receipt of `from` for `reader`: a report on one machine, or a quote.
     pub fn barrier_receipt(&mut self, from: usize, reader: usize, local: bool) -> Result<AttestedReceipt> {
         let reader = self.status(reader).identity;
