@@ -42,8 +42,13 @@ fn finish(lab: &mut Lab, plan: &crate::lab::Plan) {
     lab.produce_until(plan.height + GRACE);
     for m in [0, 1] {
         let (_, n) = cells(lab, m);
-        lab.observe(n, plan).unwrap();
         lab.rehearse_onward(n).unwrap();
+        // Past the grace and rehearsed, but no head has shown it the done key: the plan could still be passed over.
+        lab.advance(n);
+        assert!(lab.status(n).head_height >= plan.height + GRACE);
+        let refused = lab.barrier_receipt(n, n, false).unwrap_err().check();
+        assert_eq!(refused, "barrier receipt/NotDone");
+        lab.observe(n, plan).unwrap();
     }
     for m in [0, 1] {
         let (o, n) = cells(lab, m);
