@@ -123,3 +123,17 @@ fn a21_changed_genuine_recording() {
         let _ = Recording::parse(&String::from_utf8_lossy(&changed)).map(|r| r.judge(None).accept);
     });
 }
+
+#[test]
+fn a21_a_signature_of_padding_alone_is_bad_input() {
+    let recording = include_str!("fixtures/real/applied.json");
+    let text: serde_json::Value = serde_json::from_str(recording).expect("the fixture is JSON");
+    let signature = text["trusted"]["commit"]["signed_header"]["commit"]["signatures"][0]["signature"].as_str();
+    let signature = signature.expect("the first vote is signed");
+    for bad in ["=", "====", "AAAA====", "A===", "AAAA=", "\u{fffd}", ""] {
+        let changed = recording.replacen(signature, bad, 1);
+        let _ = Recording::parse(&changed).map(|r| r.judge(None).accept);
+    }
+    let changed = recording.replacen(signature, "AAAA====", 1);
+    assert!(Recording::parse(&changed).is_err());
+}
