@@ -1,6 +1,9 @@
 //! The Cosmos SDK's messages and records that the devnet reads and writes (SDK 0.53; each type's
 //! documentation names its protobuf message). Fields and numbers are the SDK's. Where the SDK marks a
 //! message field non-nullable it is always written, so it is always `Some` in what the devnet makes.
+//!
+//! The verifier declares the few of them that it reads for itself. They stand apart on purpose: a wrong
+//! field number there would be hidden by a chain that made the same mistake.
 
 pub use tendermint_proto::google::protobuf::{Any, Duration, Timestamp};
 
