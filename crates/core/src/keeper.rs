@@ -11,22 +11,25 @@
 
 use alloc::vec::Vec;
 
+use baton_attest::attested::Attested;
 use baton_attest::identity::{Digest32, Identity, PlatformId};
-use baton_attest::quote::QuoteTime;
+use baton_attest::quote::{Purpose, QuoteTime};
 use baton_chain::authorize::{AtXFacts, PlanRef};
 use baton_chain::light::{LightBlock, LightClient, LightError, Path, TrustedHeader};
 
 use crate::branch::Branch;
 use crate::context::Context;
 use crate::custody::{Custody, Empty, Origin, PlanRun, Since, State, VoidPlan};
-use crate::handover::Transfer;
+use crate::handover::{AttestationError, Transfer, check_attestation};
 use crate::hpke_box::RecipientKey;
 use crate::keyring::{CanaryKeyring, Keyring};
 use crate::log::{Event, LogFacts};
+use crate::messages::Attestation;
 use crate::platform::Platform;
 use crate::policy::{Phase, Policy, PolicyError};
 use crate::seal::{SealPolicy, Slot};
 use crate::secret::AppKey;
+use crate::transfers::Transfers;
 
 pub mod begin;
 mod sealed;
@@ -100,7 +103,7 @@ pub struct Keeper<P: Platform> {
     /// The newest date that verified collateral was signed at, in unix seconds; never moves back.
     newest_signed: u64,
     custody: Custody,
-    transfers: Vec<Transfer>,
+    transfers: Transfers,
     branch: Branch,
     rehearsed_as_source: bool,
     clean_shadow_upgrades: u32,
@@ -149,7 +152,7 @@ impl<P: Platform> Keeper<P> {
             client: None,
             newest_signed: 0,
             custody: Custody::Empty(Empty),
-            transfers: Vec::new(),
+            transfers: Transfers::default(),
             branch,
             rehearsed_as_source: false,
             clean_shadow_upgrades: 0,
@@ -186,7 +189,7 @@ impl<P: Platform> Keeper<P> {
 
     /// Transfers that this enclave gave.
     pub fn transfers(&self) -> &[Transfer] {
-        &self.transfers
+        self.transfers.as_slice()
     }
 
     /// The log.
@@ -299,9 +302,20 @@ impl<P: Platform> Keeper<P> {
         QuoteTime(u64::try_from(head.time().secs).unwrap_or(0).max(self.newest_signed))
     }
 
+    /// Checks who made a message, by this enclave's TCB policy.
+    fn attested(
+        &self,
+        time: QuoteTime,
+        purpose: Purpose,
+        attestation: &Attestation,
+        digest: &Digest32,
+    ) -> Result<Attested, AttestationError> {
+        check_attestation(&self.platform, &self.policy.tcb, time, purpose, attestation, digest)
+    }
+
     /// What a checked quote adds to collateral time.
-    fn note_signed_date(&mut self, attested: &baton_attest::attested::Attested) {
-        if let baton_attest::attested::Attested::Quoted(q) = attested {
+    fn note_signed_date(&mut self, attested: &Attested) {
+        if let Attested::Quoted(q) = attested {
             self.newest_signed = self.newest_signed.max(q.newest_signed_date().0);
         }
     }

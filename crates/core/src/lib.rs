@@ -49,3 +49,4 @@ pub mod policy;
 
 pub mod seal;
 pub mod secret;
+pub mod transfers;

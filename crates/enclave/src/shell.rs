@@ -24,6 +24,9 @@ use crate::wire::{OfferEvidence, Refusal, Reply, Request, Response, SealedFile, 
 /// Largest request that is read, in bytes (72 MiB: evidence of a long path, and what is around it).
 pub const MAX_REQUEST_BYTES: usize = 72 << 20;
 
+/// Log entries that wait for the host at most. They are part of the sealed state, which has a size of its own.
+pub const MAX_UNSTORED_ENTRIES: usize = 1024;
+
 /// Why the enclave did not start. Its files stay as they are.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -138,6 +141,13 @@ impl<P: Platform> Enclave<P> {
                 w.files.len()
             );
             return refused("request/WaitingForDisk", rule::NEVER_DROPPED, &text);
+        }
+        let unstored = self.keeper.branch().unstored().1.len();
+        if unstored >= MAX_UNSTORED_ENTRIES && adds_entries(request) {
+            let text = alloc::format!(
+                "{unstored} log entries wait to be stored, at most {MAX_UNSTORED_ENTRIES} may: store the log first, then ask again"
+            );
+            return refused("request/LogNotStored", rule::PROGRESS, &text);
         }
         let mut step = Context::default();
         match self.run(&mut step, request) {
@@ -333,6 +343,14 @@ impl<P: Platform> Enclave<P> {
             platform: k.own_platform(),
         }
     }
+}
+
+/// False for what a host needs in order to store the log, and for the app.
+fn adds_entries(request: &Request) -> bool {
+    !matches!(
+        request,
+        Request::Log | Request::LogStored { .. } | Request::Put { .. } | Request::Get { .. } | Request::Locate { .. }
+    )
 }
 
 fn digest_of(file: &[u8]) -> Digest32 {

@@ -20,6 +20,7 @@ use crate::keyring::{CanaryKeyring, DecodeError, Keyring};
 use crate::platform::Platform;
 use crate::policy::{Policy, PolicyError};
 use crate::seal::{OpenError, Opened, SealError, Slot, open, seal};
+use crate::transfers::Transfers;
 use baton_chain::authorize::AtXFacts;
 
 /// The version that this build writes.
@@ -201,7 +202,7 @@ impl<P: Platform> Keeper<P> {
             None => None,
         };
         self.newest_signed = s.newest_signed;
-        self.transfers = core::mem::take(&mut s.transfers);
+        self.transfers = Transfers::from_vec(core::mem::take(&mut s.transfers));
         self.branch = Branch::from_sealed(&s.branch).ok_or(StateError::Malformed("a log entry cannot be read"))?;
         self.rehearsed_as_source = s.rehearsed_as_source;
         self.clean_shadow_upgrades = s.clean_shadow_upgrades;
@@ -263,7 +264,7 @@ impl<P: Platform> Keeper<P> {
             },
             client: self.client.as_ref().map(LightClient::to_bytes),
             newest_signed: self.newest_signed,
-            transfers: self.transfers.clone(),
+            transfers: self.transfers.as_slice().to_vec(),
             branch: self.branch.to_sealed(),
             rehearsed_as_source: self.rehearsed_as_source,
             clean_shadow_upgrades: self.clean_shadow_upgrades,

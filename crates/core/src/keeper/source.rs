@@ -17,7 +17,7 @@ use super::{BadTargetInfo, HeadError, Keeper, PlanIsVoid, Said, Step, WrongState
 use crate::barrier::{BarrierError, BarrierMet};
 use crate::custody::{Custody, Empty, Holding, OtherTarget, PlanRun, Promise, Since, Skipped, VoidPlan};
 use crate::handover::{
-    AttestationError, DurableReceipt, Payload, ReceiptError, Transfer, check_attestation, payload_context,
+    AttestationError, DurableReceipt, Payload, ReceiptError, Transfer, payload_context,
 };
 use crate::hpke_box::{BoxError, PublicKey, seal_to};
 use crate::keyring::CanaryKeyring;
@@ -33,9 +33,6 @@ use crate::secret::SeedOf;
 
 /// Receipts that one erase may bring at most.
 pub const MAX_BARRIER_RECEIPTS: usize = 1024;
-
-/// Rehearsals whose receipts are waited for at most.
-const MAX_REHEARSALS: usize = 16;
 
 /// What permits an offer, still untrusted.
 pub enum OfferEvidence<'a> {
@@ -274,8 +271,7 @@ impl<P: Platform> Keeper<P> {
         }
         self.hellos.get(&Digest32(request.nonce)).ok_or(OfferError::UnknownNonce)?;
         let digest = request.digest();
-        let target =
-            check_attestation(&self.platform, &self.policy.tcb, time, Purpose::Secret, attestation, &digest)?;
+        let target = self.attested(time, Purpose::Secret, attestation, &digest)?;
         if request.kind != Kind::Rehearsal {
             let expected = self.serving()?.keyring.newest_epoch();
             if request.epoch != expected {
@@ -353,7 +349,7 @@ impl<P: Platform> Keeper<P> {
             other @ (Custody::Empty(_) | Custody::Received(_) | Custody::Retired(_)) => other,
         };
         self.log_offer(step, auth, &transfer);
-        self.put_transfer(transfer);
+        self.transfers.put(transfer);
         step.send(said);
         Ok(())
     }
@@ -371,7 +367,7 @@ impl<P: Platform> Keeper<P> {
         let said = self.said_offer(&offer, report_target)?;
         self.take_client(step, client, &asked.target);
         self.log_offer(step, auth, &transfer);
-        self.put_transfer(transfer);
+        self.transfers.put(transfer);
         step.send(said);
         Ok(())
     }
@@ -405,7 +401,7 @@ impl<P: Platform> Keeper<P> {
         let offer = self.encrypt(asked, &transfer, authority, &canary.danger_encode(), None);
         self.canary_to_give = Some(canary);
         let said = self.said_offer(&offer?, report_target)?;
-        self.put_transfer(transfer);
+        self.transfers.put(transfer);
         step.changed(Slot::Custody);
         step.send(said);
         Ok(())
@@ -473,21 +469,6 @@ impl<P: Platform> Keeper<P> {
         step.changed(Slot::Custody);
     }
 
-    fn put_transfer(&mut self, transfer: Transfer) {
-        match self.transfers.iter_mut().find(|t| t.transcript == transfer.transcript) {
-            Some(known) => known.confirmed |= transfer.confirmed,
-            None => {
-                // A rehearsal is remembered until the next ones; they cost a host nothing.
-                let canaries = self.transfers.iter().filter(|t| t.kind == Kind::Rehearsal).count();
-                if transfer.kind == Kind::Rehearsal && canaries >= MAX_REHEARSALS {
-                    let oldest = self.transfers.iter().position(|t| t.kind == Kind::Rehearsal);
-                    oldest.map(|at| self.transfers.remove(at));
-                }
-                self.transfers.push(transfer);
-            }
-        }
-    }
-
     fn log_superseded(&mut self, step: &mut Step, promise: &Promise) {
         let Some(old) = self.custody.successor().filter(|s| !s.is_same(promise.successor())) else { return };
         let event = Event::Superseded { plan: old.plan.name.clone(), by: promise.successor().plan.name.clone() };
@@ -539,9 +520,8 @@ impl<P: Platform> Keeper<P> {
 
     /// Draws a challenge for a transfer. A later one makes an earlier one void.
     pub fn challenge(&mut self, step: &mut Step, transcript: Digest32) -> Result<(), NoTransfer> {
-        let known = self.transfers.len();
-        if !self.transfers.iter().any(|t| t.transcript == transcript) {
-            return Err(NoTransfer { got: transcript, known });
+        if self.transfers.find(&transcript).is_none() {
+            return Err(NoTransfer { got: transcript, known: self.transfers.as_slice().len() });
         }
         let nonce = self.draw();
         self.challenges.put(transcript, nonce);
@@ -553,22 +533,11 @@ impl<P: Platform> Keeper<P> {
     /// Takes a receipt: the target holds the keyring, or the canary, durably.
     pub fn confirm(&mut self, step: &mut Step, receipt: &[u8], attestation: &Attestation) -> Result<(), ConfirmError> {
         let receipt = Receipt::from_cbor(receipt)?;
-        let attested = check_attestation(
-            &self.platform,
-            &self.policy.tcb,
-            self.quote_time(),
-            Purpose::Receipt,
-            attestation,
-            &receipt.digest(),
-        )
-        .map_err(ReceiptError::from)?;
+        let attested = self
+            .attested(self.quote_time(), Purpose::Receipt, attestation, &receipt.digest())
+            .map_err(ReceiptError::from)?;
         let got = receipt.transcript;
-        let transfer = self
-            .transfers
-            .iter()
-            .find(|t| t.transcript == got)
-            .cloned()
-            .ok_or(ReceiptError::NoChallenge { got })?;
+        let transfer = self.transfers.find(&got).cloned().ok_or(ReceiptError::NoChallenge { got })?;
         let nonce = *self.challenges.get(&got).ok_or(ReceiptError::NoChallenge { got })?;
         let proof = self.durable(&receipt, &attested, &transfer, &nonce)?;
         self.challenges.remove(&got);
@@ -596,9 +565,7 @@ impl<P: Platform> Keeper<P> {
     }
 
     fn apply_receipt(&mut self, step: &mut Step, transfer: &Transfer, proof: &DurableReceipt) {
-        if let Some(t) = self.transfers.iter_mut().find(|t| t.transcript == *proof.transcript()) {
-            t.confirmed = true;
-        }
+        self.transfers.confirm(proof.transcript());
         let event = match transfer.kind {
             Kind::Rehearsal => {
                 self.rehearsed_as_source = true;
@@ -782,14 +749,7 @@ impl<P: Platform> Keeper<P> {
         let mut checked = Vec::new();
         for (bytes, attestation) in receipts {
             let receipt = BarrierReceipt::from_cbor(bytes)?;
-            let attested = check_attestation(
-                &self.platform,
-                &self.policy.tcb,
-                self.quote_time(),
-                Purpose::Receipt,
-                attestation,
-                &receipt.digest(),
-            )?;
+            let attested = self.attested(self.quote_time(), Purpose::Receipt, attestation, &receipt.digest())?;
             checked.push((receipt, attested));
         }
         Ok(checked)

@@ -11,7 +11,7 @@ use baton_chain::record::Kind;
 
 use super::{BadTargetInfo, Canary, HeadError, Keeper, PlanIsVoid, Said, Step, WrongState};
 use crate::custody::{Custody, Empty, Origin, PlanRun, Since};
-use crate::handover::{AttestationError, Payload, check_attestation, payload_context};
+use crate::handover::{AttestationError, Payload, payload_context};
 use crate::hpke_box::{BoxError, RecipientKey};
 use crate::keyring::{CanaryKeyring, DecodeError, Keyring, KeyringError, KeyringOf};
 use crate::log::{Event, LogFacts};
@@ -236,14 +236,7 @@ impl<P: Platform> Keeper<P> {
             }
             PolicyOrigin::Genesis | PolicyOrigin::Legacy => {
                 let giver = giver.ok_or(AcceptError::NoGiver)?;
-                let attested = check_attestation(
-                    &self.platform,
-                    &self.policy.tcb,
-                    self.quote_time(),
-                    Purpose::Secret,
-                    giver,
-                    &offer.digest(),
-                )?;
+                let attested = self.attested(self.quote_time(), Purpose::Secret, giver, &offer.digest())?;
                 let got = attested.identity();
                 if *got != self.identity {
                     return Err(AcceptError::OtherGiver { expected: self.identity.digest(), got: got.digest() });

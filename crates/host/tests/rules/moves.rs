@@ -10,7 +10,8 @@ use baton_core::legacy::seal_legacy;
 use baton_core::policy::{Origin, Phase};
 use baton_core::seal::SealPolicy;
 use baton_enclave::sim::{Launch, Machine};
-use baton_enclave::wire::{OfferEvidence, Reply, Request, Response};
+use baton_enclave::shell::MAX_UNSTORED_ENTRIES;
+use baton_enclave::wire::{OfferEvidence, Reply, Request, Response, Under};
 
 use crate::lab::{B, Build, GRACE, Lab, Plan, policy};
 
@@ -205,4 +206,25 @@ fn rule2_a_legacy_file_of_another_seed_is_caught_by_the_commitment() {
     let refused = lab.call(n, &Request::Inherit { file }).unwrap_err().check();
     assert_eq!(refused, "begin/Commitment/Mismatch");
     assert_eq!(lab.state(n), State::Empty);
+}
+
+#[test]
+fn h10_a_log_that_nobody_stores_stops_the_steps_that_write_to_it_and_nothing_else() {
+    let mut lab = Lab::new();
+    let o = lab.cell(0, B::V1);
+    let n = lab.another_cell(1, B::V1);
+    let asked = lab.ask(o, n, Kind::Join).unwrap();
+    let tx = lab.publish(&asked.record).unwrap();
+    let text = loop {
+        if let Err(e) = lab.offer_join(&asked, &tx) {
+            break e.check();
+        }
+        assert!(lab.status(o).log_size <= MAX_UNSTORED_ENTRIES as u64 + 1);
+    };
+    assert!(text.contains("LogNotStored"), "{text}");
+    let served = Request::Locate { under: Under::Seed, name: "k".into(), epoch: 0 };
+    lab.call(o, &served).unwrap();
+    let size = lab.status(o).log_size;
+    lab.call(o, &Request::LogStored { size }).unwrap();
+    lab.offer_join(&asked, &tx).unwrap();
 }
