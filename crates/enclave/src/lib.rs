@@ -2,7 +2,8 @@
 //!
 //! It may use core, chain and attest. It seals what a step changed, holds back what the step wants to
 //! say until the host has shown that the sealed bytes are on disk, and turns refusals into text for
-//! people. `sim` (a feature that only adds API) runs it in process on a software CPU.
+//! people. `sim` (a feature that only adds API) runs it in process on a software CPU; the binary
+//! `baton-enclave` (feature `sgx`) is the same behind a byte link, as an SGX enclave of its own.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(
@@ -15,13 +16,17 @@
 )]
 
 extern crate alloc;
-#[cfg(feature = "sim")]
+#[cfg(any(feature = "sim", feature = "serve"))]
 extern crate std;
 
+pub mod link;
 pub mod refusal;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod shell;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod slot;
 pub mod vault;
 pub mod wire;
 

@@ -1,0 +1,119 @@
+//! What crosses between a host and an enclave that runs as a program of its own.
+//!
+//! A frame is a length (4 bytes, little endian) and that many bytes. The host's first frame is an
+//! [`Opening`], the answer an [`Opened`]; from then on each request of [`crate::wire`] is one frame and
+//! its response another. The host is the adversary: [`Session`] and the loop in [`crate::serve`] trust
+//! no length and no order.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use baton_attest::identity::encode;
+use baton_core::keeper::StateError;
+use baton_core::platform::Platform;
+use baton_core::policy::{Policy, PolicyError};
+use baton_core::seal::OpenError;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+use crate::shell::{Enclave, Start, StartError};
+
+/// Length of a frame's header, in bytes.
+pub const HEADER_LEN: usize = 4;
+
+/// How to start: [`Start`] as bytes carry it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Opening {
+    /// The newest custody file, if there is one.
+    #[n(0)]
+    pub custody: Option<ByteVec>,
+    /// The newest rehearsal file, if there is one.
+    #[n(1)]
+    pub rehearsal: Option<ByteVec>,
+    /// Highest custody generation that the host has seen on disk.
+    #[n(2)]
+    pub seen_custody: u64,
+    /// Highest rehearsal generation that the host has seen on disk.
+    #[n(3)]
+    pub seen_rehearsal: u64,
+    /// Leave the app switched off.
+    #[n(4)]
+    pub custody_only: bool,
+}
+
+impl Opening {
+    /// The same, borrowed.
+    pub fn start(&self) -> Start<'_> {
+        Start {
+            custody: self.custody.as_ref().map(|b| b.as_slice()),
+            rehearsal: self.rehearsal.as_ref().map(|b| b.as_slice()),
+            seen: (self.seen_custody, self.seen_rehearsal),
+            custody_only: self.custody_only,
+        }
+    }
+}
+
+/// The answer to an [`Opening`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Opened {
+    /// The enclave runs and takes requests.
+    #[n(0)]
+    Started,
+    /// It does not start, and ends. Its files stay as they are.
+    #[n(1)]
+    Refused {
+        /// What failed, expected against got, what to do next.
+        #[n(0)]
+        message: String,
+        /// The custody file is damaged: an older generation is worth trying.
+        #[n(1)]
+        damaged: bool,
+    },
+}
+
+impl StartError {
+    /// True if the custody file is damaged. Only then is an older one worth trying: any other refusal
+    /// would only be hidden by it.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            StartError::State(StateError::Malformed(_))
+                | StartError::State(StateError::Open(
+                    OpenError::Tampered | OpenError::Truncated { .. } | OpenError::NotASealedFile
+                ))
+        )
+    }
+}
+
+/// An enclave behind frames.
+pub struct Session<P: Platform>(Enclave<P>);
+
+impl<P: Platform> Session<P> {
+    /// Takes the first frame. The bytes are the answer; without a session the program ends after it.
+    /// `policy` is what the measured pages hold.
+    pub fn open(platform: P, policy: Result<Policy, PolicyError>, frame: &[u8]) -> (Vec<u8>, Option<Self>) {
+        let opening: Opening = match minicbor::decode(frame) {
+            Ok(o) => o,
+            Err(e) => return refused(alloc::format!("the opening cannot be read: {e}; start the enclave with the host of the same release"), false),
+        };
+        let policy = match policy {
+            Ok(p) => p,
+            Err(e) => return refused(alloc::format!("the policy in this enclave's measured pages is refused: {e}"), false),
+        };
+        match Enclave::start(platform, policy, opening.start()) {
+            Ok(enclave) => (encode(&Opened::Started), Some(Session(enclave))),
+            Err(e) => refused(e.to_string(), e.is_damage()),
+        }
+    }
+
+    /// Takes a later frame.
+    pub fn handle(&mut self, frame: &[u8]) -> Vec<u8> {
+        self.0.handle_bytes(frame)
+    }
+}
+
+fn refused<P: Platform>(message: String, damaged: bool) -> (Vec<u8>, Option<Session<P>>) {
+    (encode(&Opened::Refused { message, damaged }), None)
+}

@@ -1,0 +1,111 @@
+//! The loop of an enclave that runs as a program: frames in, frames out, one at a time.
+//!
+//! Lengths come from the host and are only believed up to [`MAX_FRAME_BYTES`]; memory grows with what
+//! really came. A frame above that is skipped and refused like any other bad request. The end of the
+//! input is how a host stops an enclave.
+
+use std::io::{self, Read, Write};
+
+use alloc::vec::Vec;
+
+use baton_attest::identity::encode;
+use baton_core::platform::Platform;
+use baton_core::policy::{Policy, PolicyError};
+
+use crate::link::{HEADER_LEN, Opened, Session};
+use crate::refusal::rule;
+use crate::wire::{Refusal, Reply, Response};
+
+/// Largest frame that is taken, in bytes (8 MiB): it and what it is parsed into must fit in the heap of
+/// the build. Evidence of 100 validators takes 30 KiB a light block.
+pub const MAX_FRAME_BYTES: usize = 8 << 20;
+
+/// What came.
+enum Frame {
+    Bytes(Vec<u8>),
+    /// Too large: skipped, with the length that it said.
+    Oversized(usize),
+    End,
+}
+
+/// Serves until the input ends.
+pub fn serve<P: Platform>(
+    platform: P,
+    policy: Result<Policy, PolicyError>,
+    input: &mut impl Read,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    let opening = match receive(input)? {
+        Frame::Bytes(b) => b,
+        Frame::Oversized(got) => {
+            let message = oversized(got);
+            return send(output, &encode(&Opened::Refused { message, damaged: false }));
+        }
+        Frame::End => return Ok(()),
+    };
+    let (answer, session) = Session::open(platform, policy, &opening);
+    send(output, &answer)?;
+    let Some(mut session) = session else { return Ok(()) };
+    drop(opening);
+    loop {
+        let answer = match receive(input)? {
+            Frame::Bytes(request) => session.handle(&request),
+            Frame::Oversized(got) => encode(&refused(got)),
+            Frame::End => return Ok(()),
+        };
+        send(output, &answer)?;
+    }
+}
+
+fn receive(input: &mut impl Read) -> io::Result<Frame> {
+    let mut header = [0; HEADER_LEN];
+    let got = fill(input, &mut header)?;
+    if got == 0 {
+        return Ok(Frame::End);
+    }
+    if got < HEADER_LEN {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let len = usize::try_from(u32::from_le_bytes(header)).unwrap_or(usize::MAX);
+    let mut body = input.take(len as u64);
+    if len > MAX_FRAME_BYTES {
+        let skipped = io::copy(&mut body, &mut io::sink())?;
+        return if skipped == len as u64 { Ok(Frame::Oversized(len)) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+    }
+    let mut bytes = Vec::new();
+    body.read_to_end(&mut bytes)?;
+    if bytes.len() != len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Frame::Bytes(bytes))
+}
+
+/// Reads until the buffer is full or the input ends, and says how much came.
+fn fill(input: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while let Some(rest) = out.get_mut(got..).filter(|r| !r.is_empty()) {
+        match input.read(rest) {
+            Ok(0) => break,
+            Ok(n) => got = got.saturating_add(n),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(got)
+}
+
+fn send(output: &mut impl Write, answer: &[u8]) -> io::Result<()> {
+    let len = u32::try_from(answer.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    output.write_all(&len.to_le_bytes())?;
+    output.write_all(answer)?;
+    output.flush()
+}
+
+fn oversized(got: usize) -> alloc::string::String {
+    alloc::format!("the frame is too large: expected at most {MAX_FRAME_BYTES} bytes, got {got}; send a shorter path in several requests")
+}
+
+fn refused(got: usize) -> Response {
+    let refusal = Refusal { check: "request/Oversized".into(), rule: rule::PROGRESS.into(), message: oversized(got) };
+    Response { store: Vec::new(), reply: Some(Reply::Refused(refusal)), alarms: Vec::new() }
+}
