@@ -73,7 +73,7 @@ fn ratio(mut theirs: impl FnMut(), mut ours: impl FnMut()) -> (Duration, Duratio
         start.elapsed()
     };
     let (mut a, mut b) = (Duration::MAX, Duration::MAX);
-    for _ in 0..60 {
+    for _ in 0..200 {
         a = a.min(time(&mut theirs));
         b = b.min(time(&mut ours));
     }

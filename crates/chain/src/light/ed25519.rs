@@ -102,7 +102,27 @@ fn combination(batch: &[Signed<'_>]) -> Option<EdwardsPoint> {
     }
     scalars.push(base);
     points.push(ED25519_BASEPOINT_POINT);
-    Some(EdwardsPoint::vartime_multiscalar_mul(scalars, points))
+    Some(sum(&scalars, &points))
+}
+
+/// From this many points on, the library's sum shares more work the more points it gets.
+const LARGE: usize = 190;
+
+/// Below that it works on a table of 1280 bytes for each point: this many tables stay in a core's cache.
+const CHUNK: usize = 68;
+
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "group operations do not overflow"
+)]
+fn sum(scalars: &[Scalar], points: &[EdwardsPoint]) -> EdwardsPoint {
+    if points.len() >= LARGE {
+        return EdwardsPoint::vartime_multiscalar_mul(scalars, points);
+    }
+    let chunks = scalars.chunks(CHUNK).zip(points.chunks(CHUNK));
+    chunks
+        .map(|(s, p)| EdwardsPoint::vartime_multiscalar_mul(s, p))
+        .sum()
 }
 
 /// 128-bit coefficients, four from each hash of a seed that binds every key, R, s and message.
