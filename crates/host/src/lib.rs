@@ -8,7 +8,9 @@
 pub mod bundle;
 pub mod chain;
 pub mod gather;
+pub mod link;
 pub mod relay;
 pub mod seat;
+pub mod sgx;
 pub mod store;
 pub mod trail;

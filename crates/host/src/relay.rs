@@ -80,10 +80,10 @@ fn read<M: Message>(bytes: &[u8]) -> Result<M, SeatError> {
 }
 
 /// TARGETINFO for a report of `from` that the enclave `reader` shall check.
-fn report_target(from: &Seat, reader: &baton_attest::identity::Identity, channel: Channel<'_>) -> Vec<u8> {
+fn report_target(from: &Seat, reader: &baton_attest::identity::Identity, channel: Channel<'_>) -> Result<Vec<u8>, SeatError> {
     match channel {
-        Channel::Local => TargetInfo::for_identity(reader).to_bytes().to_vec(),
-        Channel::Quoted { .. } => from.machine().qe_target(),
+        Channel::Local => Ok(TargetInfo::for_identity(reader).to_bytes().to_vec()),
+        Channel::Quoted { .. } => from.launcher().qe_target(),
     }
 }
 
@@ -93,7 +93,7 @@ pub fn attest(from: &Seat, report: Option<Vec<u8>>, channel: Channel<'_>) -> Res
     Ok(match channel {
         Channel::Local => Attestation::Local { report },
         Channel::Quoted { collateral } => Attestation::Quoted {
-            quote: from.machine().quote(&report).map_err(|e| SeatError::Quote(e.to_string()))?,
+            quote: from.launcher().quote(&report)?,
             collateral: collateral.to_vec(),
         },
     })
@@ -103,11 +103,11 @@ pub fn attest(from: &Seat, report: Option<Vec<u8>>, channel: Channel<'_>) -> Res
 pub fn ask(source: &mut Seat, target: &mut Seat, kind: Kind, channel: Channel<'_>) -> Result<Asked, SeatError> {
     let (hello, _, _) = message(source.call(&Request::Hello)?)?;
     let opening: Hello = read(&hello)?;
-    let report_target = report_target(target, &opening.source, channel);
+    let report_target = report_target(target, &opening.source, channel)?;
     let (request, report, digest) = message(target.call(&Request::Ask { hello, kind, report_target })?)?;
     let platform = match channel {
         Channel::Local => source.status()?.platform,
-        Channel::Quoted { .. } => target.machine().platform().id(),
+        Channel::Quoted { .. } => target.launcher().platform_id(),
     };
     Ok(Asked {
         kind,
@@ -128,7 +128,7 @@ pub fn offer(
     giver: Option<Channel<'_>>,
 ) -> Result<Offered, SeatError> {
     let target = match giver {
-        Some(Channel::Quoted { .. }) => Some(source.machine().qe_target()),
+        Some(Channel::Quoted { .. }) => Some(source.launcher().qe_target()?),
         Some(Channel::Local) | None => None,
     };
     let (offer, report, transcript) = message(source.call(&Request::Offer {
@@ -159,7 +159,7 @@ pub fn confirm(
     let (challenge, _, _) = message(source.call(&Request::Challenge { transcript })?)?;
     let opening: Challenge = read(&challenge)?;
     target.start()?;
-    let report_target = report_target(target, &opening.source, channel);
+    let report_target = report_target(target, &opening.source, channel)?;
     let (receipt, report, _) = message(target.call(&Request::Prove { challenge, report_target })?)?;
     let attestation = attest(target, report, channel)?;
     source.call(&Request::Confirm { receipt, attestation }).map(|_| ())
@@ -202,7 +202,7 @@ pub fn barrier_receipt(
     reader: &baton_attest::identity::Identity,
     channel: Channel<'_>,
 ) -> Result<AttestedReceipt, SeatError> {
-    let report_target = report_target(target, reader, channel);
+    let report_target = report_target(target, reader, channel)?;
     let (receipt, report, _) = message(target.call(&Request::BarrierReceipt { report_target })?)?;
     Ok(AttestedReceipt { receipt, attestation: attest(target, report, channel)? })
 }

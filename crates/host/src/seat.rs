@@ -7,13 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use baton_core::keeper::StateError;
-use baton_core::seal::{OpenError, Slot};
-use baton_enclave::Enclave;
-use baton_enclave::shell::{Start, StartError};
-use baton_enclave::sim::{Image, Launch, LaunchError, Machine, SimPlatform};
+use baton_core::seal::Slot;
+use baton_enclave::link::Opening;
+use baton_enclave::shell::StartError;
+use baton_enclave::sim::{Image, Launch, LaunchError, Machine};
 use baton_enclave::wire::{AttestedReceipt, Refusal, Reply, Request, Response, SealedFile, Status};
 
+use crate::link::{EnclaveLink, Launcher, LinkError};
 use crate::store::{SealedStore, StoreError};
 use crate::trail::Trail;
 
@@ -40,6 +40,17 @@ pub enum SeatError {
     /// No generation of the sealed state opens.
     #[error("the enclave does not start: {0}")]
     Start(#[from] StartError),
+    /// The same, said by an enclave behind a link.
+    #[error("the enclave does not start: {message}")]
+    NotStarted {
+        /// What it said.
+        message: String,
+        /// The custody file is damaged.
+        damaged: bool,
+    },
+    /// It does not load, or it ended.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// It is not running.
     #[error("the enclave of this seat is stopped; start it first")]
     Stopped,
@@ -64,15 +75,25 @@ impl SeatError {
             _ => None,
         }
     }
+
+    /// Only a damaged file makes an older one worth trying: any other refusal would only be hidden by it.
+    fn is_damage(&self) -> bool {
+        match self {
+            SeatError::Start(e) => e.is_damage(),
+            SeatError::NotStarted { damaged, .. } => *damaged,
+            _ => false,
+        }
+    }
 }
 
 /// One build on one machine.
 pub struct Seat {
     machine: Rc<Machine>,
+    launcher: Rc<dyn Launcher>,
     image: Image,
     store: SealedStore,
     trail: Trail,
-    running: Option<Enclave<SimPlatform>>,
+    running: Option<Box<dyn EnclaveLink>>,
     entropy: Box<dyn FnMut() -> [u8; 32]>,
     warnings: Vec<String>,
 }
@@ -85,10 +106,22 @@ impl Seat {
         image: Image,
         entropy: Box<dyn FnMut() -> [u8; 32]>,
     ) -> Result<Self, SeatError> {
+        let launcher = machine.clone();
+        Self::open_on(dir, machine, launcher, image, entropy)
+    }
+
+    /// A seat whose enclave `launcher` runs and quotes, under the certificates of `machine`.
+    pub fn open_on(
+        dir: &Path,
+        machine: Rc<Machine>,
+        launcher: Rc<dyn Launcher>,
+        image: Image,
+        entropy: Box<dyn FnMut() -> [u8; 32]>,
+    ) -> Result<Self, SeatError> {
         let store = SealedStore::open(dir.join("sealed"))?;
         let log_dir = dir.join("log");
         let trail = Trail::open(&log_dir).map_err(|source| SeatError::Trail { path: log_dir, source })?;
-        Ok(Seat { machine, image, store, trail, running: None, entropy, warnings: Vec::new() })
+        Ok(Seat { machine, launcher, image, store, trail, running: None, entropy, warnings: Vec::new() })
     }
 
     /// Its machine.
@@ -96,10 +129,20 @@ impl Seat {
         &self.machine
     }
 
+    /// What runs its enclave and quotes it.
+    pub fn launcher(&self) -> &Rc<dyn Launcher> {
+        &self.launcher
+    }
+
     /// Puts the disk into another machine: what a stolen disk, or a microcode change, looks like.
     pub fn move_to(&mut self, machine: Rc<Machine>) {
+        self.move_onto(machine.clone(), machine);
+    }
+
+    /// The same, for any launcher.
+    pub fn move_onto(&mut self, machine: Rc<Machine>, launcher: Rc<dyn Launcher>) {
         self.stop();
-        self.machine = machine;
+        (self.machine, self.launcher) = (machine, launcher);
     }
 
     /// Its image.
@@ -161,27 +204,26 @@ impl Seat {
         let mut first_error = None;
         for candidate in candidates {
             let launch = Launch { debug, entropy: (self.entropy)() };
-            let (platform, policy) = self.machine.launch(&self.image, &launch)?;
-            let how = Start {
-                custody: candidate.as_ref().map(|(_, b)| b.as_slice()),
-                rehearsal: rehearsal_file.as_deref(),
-                seen,
+            let opening = Opening {
+                custody: candidate.map(|(_, b): (PathBuf, Vec<u8>)| b.into()),
+                rehearsal: rehearsal_file.clone().map(Into::into),
+                seen_custody: seen.0,
+                seen_rehearsal: seen.1,
                 custody_only,
             };
-            match Enclave::start(platform, policy, how) {
+            match self.launcher.launch(&self.image, &launch, &opening) {
                 Ok(enclave) => {
                     if let Some(e) = &first_error {
-                        self.warnings.push(format!("started from an older sealed generation: {e}"));
+                        self.warnings.push(format!("started from an older sealed generation: {}", reason(e)));
                     }
                     self.running = Some(enclave);
                     return Ok(());
                 }
-                // Only a damaged file makes an older one worth trying: any other refusal would only be hidden by it.
-                Err(e) if is_damage(&e) => first_error = first_error.or(Some(e)),
-                Err(e) => return Err(e.into()),
+                Err(e) if e.is_damage() => first_error = first_error.or(Some(e)),
+                Err(e) => return Err(e),
             }
         }
-        Err(first_error.map_or(SeatError::Stopped, SeatError::Start))
+        Err(first_error.unwrap_or(SeatError::Stopped))
     }
 
     /// Stops the enclave as a kill does: whatever it held in memory is gone.
@@ -209,7 +251,7 @@ impl Seat {
     /// Asks and returns the raw response: for hosts that do not store what they should.
     pub fn send(&mut self, request: &Request) -> Result<Response, SeatError> {
         let enclave = self.running.as_mut().ok_or(SeatError::Stopped)?;
-        let bytes = enclave.handle_bytes(&baton_attest::identity::encode(request));
+        let bytes = enclave.call(&baton_attest::identity::encode(request))?;
         let response: Response = minicbor::decode(&bytes)
             .map_err(|e| SeatError::Unexpected { expected: "a response", got: e.to_string() })?;
         self.warnings.extend(response.alarms.iter().map(|a| format!("alarm {}: {}", a.code, a.text)));
@@ -263,14 +305,13 @@ impl Seat {
     }
 }
 
-fn is_damage(e: &StartError) -> bool {
-    matches!(
-        e,
-        StartError::State(StateError::Malformed(_))
-            | StartError::State(StateError::Open(
-                OpenError::Tampered | OpenError::Truncated { .. } | OpenError::NotASealedFile
-            ))
-    )
+/// Why an enclave did not start, without the words that say so.
+fn reason(e: &SeatError) -> String {
+    match e {
+        SeatError::Start(e) => e.to_string(),
+        SeatError::NotStarted { message, .. } => message.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// A reply of another kind than the one asked for.

@@ -1,0 +1,189 @@
+//! An enclave's pages: an SGXS stream taken apart, and put together again byte for byte.
+//!
+//! Reading is strict ([`baton_attest::sgxs::measure`]), and stricter still: a page is measured whole or
+//! added without content, so that what is measured is all that is loaded.
+
+use baton_attest::identity::Measurement;
+use baton_attest::sgxs::{self as stream, CHUNK_LEN, PAGE_LEN, SgxsError};
+use baton_core::policy::{Policy, PolicyError};
+use baton_enclave::slot::{self, MARK, SLOT_LEN, Slot, SlotError};
+use sgx_isa::SecinfoFlags;
+use sgxs::sgxs::{CanonicalSgxsWriter, MeasECreate, SecinfoTruncated};
+
+/// Largest `.sgxs` file that is read, in bytes (256 MiB).
+pub const MAX_SGXS_BYTES: usize = 256 << 20;
+
+/// Why a stream is not an enclave of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// It is no stream.
+    #[error("not an SGXS stream: {0}")]
+    Stream(#[from] SgxsError),
+    /// Bytes that are loaded but not measured.
+    #[error("{got} chunks are loaded but not measured, expected none: the measurement does not cover them; convert the program again")]
+    Unmeasured {
+        /// How many chunks of 256 bytes.
+        got: u64,
+    },
+    /// A page that is measured in part.
+    #[error("the page at {offset:#x} is measured in part, expected whole or not at all; convert the program again")]
+    Partial {
+        /// Offset in the enclave, bytes.
+        offset: u64,
+    },
+    /// No slot, or two.
+    #[error("the image has {got} policy slots, expected 1: it is no build of this program; build it with scripts/sgx-build")]
+    Slots {
+        /// How many.
+        got: usize,
+    },
+    /// The slot.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// The slot is empty.
+    #[error("the image holds no policy: it would refuse to start; insert one with `baton sign --policy`")]
+    NoPolicy,
+    /// The policy in the slot.
+    #[error("the policy in the image: {0}")]
+    Policy(#[from] PolicyError),
+    /// The library that writes streams.
+    #[error("the stream cannot be written: {0}")]
+    Write(String),
+}
+
+/// One page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Offset in the enclave, bytes.
+    pub offset: u64,
+    /// SECINFO.FLAGS.
+    pub flags: u64,
+    /// Measured content; `None` for a page that is added empty.
+    pub data: Option<Box<[u8; PAGE_LEN]>>,
+}
+
+/// All pages of an enclave, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// Size of the address range, bytes.
+    pub size: u64,
+    /// SSAFRAMESIZE, pages.
+    pub ssa_frame_pages: u32,
+    /// The pages.
+    pub pages: Vec<Page>,
+}
+
+fn failed(e: impl std::fmt::Display) -> ImageError {
+    ImageError::Write(e.to_string())
+}
+
+impl Pages {
+    /// Takes a stream apart.
+    pub fn from_sgxs(bytes: &[u8]) -> Result<Self, ImageError> {
+        let measured = stream::measure(bytes)?;
+        if measured.unmeasured_chunks != 0 {
+            return Err(ImageError::Unmeasured { got: measured.unmeasured_chunks });
+        }
+        let mut out = Pages { size: measured.size, ssa_frame_pages: measured.ssa_frame_pages, pages: Vec::new() };
+        let number = |record: &[u8], at: usize| u64::from_le_bytes(record[at..at + 8].try_into().unwrap_or_default());
+        // The order, the lengths and the offsets were checked above.
+        let (mut rest, mut chunks) = (bytes, 16);
+        while let Some((record, tail)) = rest.split_at_checked(64) {
+            rest = tail;
+            if record.starts_with(b"EADD") {
+                out.whole(chunks)?;
+                chunks = 0;
+                out.pages.push(Page { offset: number(record, 8), flags: number(record, 16), data: None });
+            } else if record.starts_with(b"EEXTEND") {
+                let (chunk, tail) = rest.split_at(CHUNK_LEN);
+                rest = tail;
+                chunks += 1;
+                let within = (number(record, 8) % PAGE_LEN as u64) as usize;
+                if let Some(page) = out.pages.last_mut() {
+                    let data = page.data.get_or_insert_with(|| Box::new([0; PAGE_LEN]));
+                    data[within..within + CHUNK_LEN].copy_from_slice(chunk);
+                }
+            }
+        }
+        out.whole(chunks)?;
+        Ok(out)
+    }
+
+    /// The last page has all its chunks, or none.
+    fn whole(&self, chunks: usize) -> Result<(), ImageError> {
+        match self.pages.last() {
+            Some(p) if chunks != 0 && chunks != PAGE_LEN / CHUNK_LEN => Err(ImageError::Partial { offset: p.offset }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the stream together.
+    pub fn to_sgxs(&self) -> Result<Vec<u8>, ImageError> {
+        let mut out = Vec::new();
+        let create = MeasECreate { size: self.size, ssaframesize: self.ssa_frame_pages };
+        let mut writer = CanonicalSgxsWriter::new(&mut out, create, true).map_err(failed)?;
+        for page in &self.pages {
+            let secinfo = SecinfoTruncated { flags: SecinfoFlags::from_bits_truncate(page.flags) };
+            let mut content = page.data.as_ref().map(|d| &d[..]);
+            writer.write_page(content.as_mut(), Some(page.offset), secinfo).map_err(failed)?;
+        }
+        Ok(out)
+    }
+
+    /// MRENCLAVE.
+    pub fn measurement(&self) -> Result<Measurement, ImageError> {
+        Ok(stream::measure(&self.to_sgxs()?)?.measurement)
+    }
+
+    /// Index of the first page of the slot.
+    fn slot_page(&self) -> Result<usize, ImageError> {
+        let marked = |p: &Page| p.data.as_ref().is_some_and(|d| d.starts_with(&MARK));
+        let found: Vec<usize> = self.pages.iter().enumerate().filter(|(_, p)| marked(p)).map(|(i, _)| i).collect();
+        match found[..] {
+            [one] => Ok(one),
+            _ => Err(ImageError::Slots { got: found.len() }),
+        }
+    }
+
+    fn slot_pages(&self) -> Result<std::ops::Range<usize>, ImageError> {
+        let first = self.slot_page()?;
+        let range = first..first + SLOT_LEN / PAGE_LEN;
+        let pages = self.pages.get(range.clone()).unwrap_or_default();
+        let follow = pages.iter().zip(0..).all(|(p, i)| {
+            p.data.is_some() && p.offset == self.pages[first].offset + i * PAGE_LEN as u64
+        });
+        match follow && pages.len() == range.len() {
+            true => Ok(range),
+            false => Err(SlotError::Damaged("its pages do not follow each other").into()),
+        }
+    }
+
+    /// What the policy slot holds.
+    pub fn slot(&self) -> Result<Slot, ImageError> {
+        let range = self.slot_pages()?;
+        let bytes: Vec<u8> = self.pages[range].iter().flat_map(|p| p.data.iter().flat_map(|d| d.iter().copied())).collect();
+        Ok(slot::read(&bytes)?)
+    }
+
+    /// The policy inside, validated.
+    pub fn policy(&self) -> Result<Policy, ImageError> {
+        let slot = self.slot()?;
+        match slot.policy.is_empty() {
+            true => Err(ImageError::NoPolicy),
+            false => Ok(Policy::from_cbor(&slot.policy)?),
+        }
+    }
+
+    /// Puts a policy into the slot, in place of whatever is there.
+    pub fn set_policy(&mut self, policy: &Policy) -> Result<(), ImageError> {
+        policy.validate()?;
+        let bytes = slot::fill(&self.slot()?.version, &policy.to_cbor())?;
+        let range = self.slot_pages()?;
+        for (page, content) in self.pages[range].iter_mut().zip(bytes.chunks(PAGE_LEN)) {
+            if let Some(data) = page.data.as_mut() {
+                data.copy_from_slice(content);
+            }
+        }
+        Ok(())
+    }
+}
