@@ -1,0 +1,174 @@
+//! EINIT: which SIGSTRUCT lets which enclave run.
+
+use softsgx::{Device, Error, InitError, Launch, init};
+
+use crate::build::{Key, Options, device, platform, stream};
+
+fn launch_of(options: &Options) -> Launch {
+    Launch {
+        attributes: options.attributes(),
+        misc_select: options.misc_select,
+        config_id: [0; 64],
+        config_svn: 0,
+    }
+}
+
+fn measured(version: u64) -> [u8; 32] {
+    softsgx::Image::read(&mut &stream(version).bytes()[..])
+        .unwrap()
+        .mr_enclave()
+}
+
+#[test]
+fn a_signed_build_runs_as_what_its_sigstruct_says() {
+    let options = Options::default();
+    let enclave = options.launch(&device()).unwrap();
+    let id = enclave.identity();
+    assert_eq!(id.mr_enclave, measured(1));
+    assert_eq!((id.product_id, id.svn), (7, 3));
+    assert_eq!(id.attributes.flags, 5, "INIT is set, nothing else is added");
+    assert_eq!(id.mr_signer, Key::number(1).signer());
+}
+
+#[test]
+fn a_sigstruct_with_any_byte_changed_is_refused() {
+    let options = Options::default();
+    let good = options.sigstruct(&stream(1).bytes());
+    let launch = launch_of(&options);
+    assert!(init(&good, measured(1), &launch).is_ok());
+    for at in 0..1808 {
+        let mut bytes: Vec<u8> = AsRef::<[u8]>::as_ref(&good).to_vec();
+        bytes[at] ^= 1;
+        let bad = sgx_isa::Sigstruct::try_copy_from(&bytes).unwrap();
+        assert!(init(&bad, measured(1), &launch).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn a_sigstruct_of_another_build_is_refused_and_both_measurements_are_named() {
+    let options = Options::default();
+    let sig = options.sigstruct(&stream(2).bytes());
+    let stream = stream(1).bytes();
+    let error = device()
+        .launch(&mut &stream[..], &sig, options.attributes(), 0)
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, Error::Init(InitError::Measurement { .. })),
+        "{error}"
+    );
+    let text = error.to_string();
+    let hex = |m: [u8; 32]| m.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    assert!(
+        text.contains(&hex(measured(1))) && text.contains(&hex(measured(2))),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_launch_outside_of_what_was_signed_is_refused() {
+    let options = Options::default();
+    let sig = options.sigstruct(&stream(1).bytes());
+    let refused = |change: fn(&mut Launch)| {
+        let mut launch = launch_of(&options);
+        change(&mut launch);
+        init(&sig, measured(1), &launch).unwrap_err()
+    };
+    assert!(matches!(
+        refused(|l| l.attributes.flags |= 2),
+        InitError::Attribute { .. }
+    ));
+    assert!(matches!(
+        refused(|l| l.attributes.flags |= 0x80),
+        InitError::Attribute { .. }
+    ));
+    assert!(matches!(
+        refused(|l| l.attributes.xfrm = 7),
+        InitError::Attribute { .. }
+    ));
+    assert!(matches!(
+        refused(|l| l.misc_select = 1),
+        InitError::Attribute { .. }
+    ));
+    assert!(matches!(
+        refused(|l| l.config_svn = 1),
+        InitError::NeedsKss { .. }
+    ));
+    assert!(matches!(
+        refused(|l| l.config_id[63] = 1),
+        InitError::NeedsKss { .. }
+    ));
+}
+
+#[test]
+fn nobody_gets_the_attributes_of_architectural_enclaves_even_if_signed() {
+    // INIT, 32-bit, PROVISIONKEY, EINITTOKENKEY, and bits that have no meaning here.
+    for flags in [5, 0, 0x14, 0x24, 0x44, 1 << 63 | 4] {
+        let options = Options {
+            flags,
+            ..Options::default()
+        };
+        let error = options.launch(&device()).err().unwrap();
+        assert!(
+            matches!(error, Error::Init(InitError::Attribute { .. })),
+            "{flags:#x}: {error}"
+        );
+    }
+}
+
+#[test]
+fn ids_of_kss_need_the_attribute() {
+    let mut options = Options {
+        ext_product_id: [1; 16],
+        ..Options::default()
+    };
+    let error = options.launch(&device()).err().unwrap();
+    assert!(
+        matches!(
+            error,
+            Error::Init(InitError::NeedsKss {
+                field: "ISVEXTPRODID"
+            })
+        ),
+        "{error}"
+    );
+    options.flags |= 0x80;
+    assert_eq!(
+        options.launch(&device()).unwrap().identity().ext_product_id,
+        [1; 16]
+    );
+    let device = Device::builder()
+        .platform(platform())
+        .config([1; 64], 0)
+        .build()
+        .unwrap();
+    assert!(
+        Options::default().launch(&device).is_err(),
+        "CONFIGID without KSS"
+    );
+}
+
+#[test]
+fn xsave_components_that_the_machine_lacks_or_no_frame_holds_are_refused() {
+    let stream = stream(1).bytes();
+    let options = Options::default();
+    let mut sig = options.sigstruct(&stream);
+    sig.attributemask[1] = 0;
+    // The mask is signed, so this one is refused by its signature; what is checked here is ECREATE's part.
+    let mut launch = launch_of(&options);
+    launch.attributes.xfrm = 1;
+    let error = init(&sig, measured(1), &launch).unwrap_err();
+    assert!(matches!(error, InitError::Signature { .. }), "{error}");
+    launch.attributes.xfrm = 2;
+    let sig = options.sigstruct(&stream);
+    let error = init(&sig, measured(1), &launch).unwrap_err();
+    assert!(
+        matches!(error, InitError::Attribute { field: "XFRM", .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_device_without_a_platform_is_refused() {
+    assert!(matches!(Device::builder().build(), Err(Error::NoPlatform)));
+}
