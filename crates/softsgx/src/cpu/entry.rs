@@ -241,7 +241,7 @@ pub(super) fn link() {
             }
         };
         // dlsym may answer with our own symbol; jumping to that would never end.
-        if entry as usize != __vdso_sgx_enter_enclave as *const () as usize {
+        if !ptr::eq(entry, __vdso_sgx_enter_enclave as *const c_void) {
             KERNEL_ENTRY.store(entry, Ordering::Relaxed);
         }
     }
