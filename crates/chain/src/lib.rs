@@ -43,6 +43,7 @@ pub mod record;
 pub mod recorded;
 #[cfg(feature = "json")]
 pub mod rpc;
+pub mod staking;
 #[cfg(test)]
 mod testkit;
 pub mod vote;

@@ -19,6 +19,7 @@ mod client;
 pub mod ed25519;
 mod error;
 mod power;
+mod powers;
 mod step;
 
 pub use block::{
@@ -27,6 +28,7 @@ pub use block::{
 };
 pub use client::LightClient;
 pub use error::LightError;
+pub use powers::Powers;
 pub use step::{Now, StepParams, check_signed_by, verify_step};
 
 /// A block's time: seconds since 1970-01-01 UTC and nanoseconds within the second.

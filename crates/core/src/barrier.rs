@@ -21,6 +21,9 @@ pub enum BarrierError {
     /// In `shadow` nothing is ever erased.
     #[error("phase is shadow: nothing is erased; expected phase mrenclave")]
     Shadow,
+    /// An order's target was never voted for.
+    #[error("the successor was named by an emergency order: nothing is erased on an order alone; expected a voted plan")]
+    ByOrder,
     /// The receipt of this machine's successor is missing.
     #[error("no receipt of this machine's own successor: expected one with a local report; start the new build here and ask it for one")]
     NoOwnSuccessor,
@@ -116,6 +119,9 @@ impl BarrierMet {
         keyring: &Keyring,
         receipts: &[(BarrierReceipt, Attested)],
     ) -> Result<Self, BarrierError> {
+        if successor.order.is_some() {
+            return Err(BarrierError::ByOrder);
+        }
         let mut own = false;
         let mut met = BarrierMet { head_height: 0, platforms: BTreeSet::new() };
         for (receipt, attested) in receipts {

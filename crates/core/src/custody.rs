@@ -21,6 +21,7 @@ use minicbor::{Decode, Encode};
 use crate::barrier::BarrierMet;
 use crate::handover::DurableReceipt;
 use crate::keyring::Keyring;
+use crate::order::judge::{OrderedActivation, OrderedHandover};
 
 /// How a keyring came to this enclave.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -99,6 +100,39 @@ pub enum Since {
     /// The chain ran the plan that names this build.
     #[n(3)]
     Run(#[n(0)] PlanRun),
+    /// An emergency order names this build.
+    #[n(4)]
+    Order(#[n(0)] OrderRun),
+}
+
+impl Since {
+    /// Digest of the order that this copy serves by.
+    pub fn order(&self) -> Option<Digest32> {
+        match self {
+            Since::Order(run) => Some(run.order),
+            Since::Genesis | Since::Legacy | Since::Inherited | Since::Run(_) => None,
+        }
+    }
+
+    /// By this very order.
+    pub fn is_order(&self, digest: &Digest32) -> bool {
+        self.order().as_ref() == Some(digest)
+    }
+}
+
+/// The order by which a build serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct OrderRun {
+    /// Digest of the order.
+    #[n(0)]
+    pub order: Digest32,
+    /// Its number.
+    #[n(1)]
+    pub sequence: u64,
+    /// The trusted head then, in blocks.
+    #[n(2)]
+    pub head: u64,
 }
 
 /// The one build that a custody is authorized to hand over to.
@@ -120,6 +154,9 @@ pub struct Successor {
     /// X, once a header at X was shown: no later view can put another plan in its place.
     #[n(4)]
     pub x: Option<u64>,
+    /// Digest of the emergency order that named the build; then `plan` only stands for it, and no chain ever ran it.
+    #[n(5)]
+    pub order: Option<Digest32>,
 }
 
 impl Successor {
@@ -133,12 +170,17 @@ impl Successor {
                 Route::AtX { x, .. } => Some(x),
                 Route::Ahead { .. } | Route::Fresh { .. } => None,
             },
+            order: None,
         })
     }
 
     /// True if both name the same plan and the same build.
     pub fn is_same(&self, other: &Successor) -> bool {
-        self.plan == other.plan && self.target == other.target
+        let same_plan = match (&self.order, &other.order) {
+            (None, None) => self.plan == other.plan,
+            (a, b) => a == b,
+        };
+        same_plan && self.target == other.target
     }
 }
 
@@ -249,6 +291,13 @@ impl Received {
         Holding { keyring: self.keyring, origin: Some(self.origin), since: Since::Run(proof.into()) }
     }
 
+    /// An order names this build, and was public: the copy may serve.
+    pub fn activate_by_order(self, proof: &OrderedActivation, head: u64) -> Holding {
+        let order = proof.checked().order();
+        let run = OrderRun { order: order.digest(), sequence: order.sequence, head };
+        Holding { keyring: self.keyring, origin: Some(self.origin), since: Since::Order(run) }
+    }
+
     /// The chain passed over the upgrade: this copy is void, and its source is Holding again.
     pub fn void(self, _proof: &Skipped) -> Empty {
         Empty
@@ -301,6 +350,22 @@ impl Promise {
         }
     }
 
+    /// What an order promises. It takes the place of whatever was promised: people chose, in public. A plan that was shown
+    /// before it does not come back, only a later one does.
+    pub fn by_order(current: Option<&Successor>, granted: &OrderedHandover) -> Self {
+        let order = granted.checked().order();
+        let digest = order.digest();
+        let seen = current.map_or(0, |c| c.shown_at.max(c.x.unwrap_or(0)));
+        Promise(Successor {
+            plan: PlanRef { name: alloc::format!("order {}", order.sequence), height: granted.head(), digest },
+            proposal_id: 0,
+            target: *granted.target(),
+            shown_at: granted.head().max(seen),
+            x: None,
+            order: Some(digest),
+        })
+    }
+
     /// To whom.
     pub fn successor(&self) -> &Successor {
         &self.0
@@ -308,12 +373,17 @@ impl Promise {
 }
 
 impl Holding {
+    /// Why this copy may serve.
+    pub fn since(&self) -> &Since {
+        &self.since
+    }
+
     /// The chain passed over the upgrade after header X: unless the done key was seen, this copy is
     /// void, and its source is Holding again. A copy that does not rest on that plan stays.
     pub fn void(self, _proof: &Skipped) -> Custody {
         match self.since {
             Since::Run(PlanRun { done: false, .. }) => Custody::Empty(Empty),
-            Since::Run(PlanRun { done: true, .. }) | Since::Genesis | Since::Legacy | Since::Inherited => {
+            Since::Run(PlanRun { done: true, .. }) | Since::Genesis | Since::Legacy | Since::Inherited | Since::Order(_) => {
                 Custody::Holding(self)
             }
         }

@@ -115,6 +115,9 @@ pub(crate) struct Payload {
     /// The plan that this transfer is for.
     #[n(4)]
     pub plan: Option<baton_chain::authorize::PlanRef>,
+    /// Emergency orders that were obeyed so far.
+    #[n(5)]
+    pub emergencies: Option<Vec<crate::keeper::emergency::Emergency>>,
 }
 
 impl Drop for Payload {

@@ -7,6 +7,7 @@
 //!
 //! - [`source`]: what a holder does: hello, offer, challenge, confirm, observe, erase.
 //! - [`target`]: what a receiver does: ask, accept, prove, activate, barrier receipt.
+//! - [`emergency`]: what orders change.
 //! - [`begin`]: genesis, import of a legacy file, inheritance in `shadow`.
 
 use alloc::vec::Vec;
@@ -32,6 +33,7 @@ use crate::secret::AppKey;
 use crate::transfers::Transfers;
 
 pub mod begin;
+pub mod emergency;
 mod sealed;
 pub mod source;
 pub mod target;
@@ -113,6 +115,8 @@ pub struct Keeper<P: Platform> {
     moved_on: Option<AtXFacts>,
     /// Plans that a head has shown to be void: an older view of the chain does not bring them back.
     void: Vec<VoidPlan>,
+    /// Orders that were obeyed, frozen builds, witnessed dates.
+    emergencies: emergency::Emergencies,
     /// What a source rehearses with.
     canary_to_give: Option<CanaryKeyring>,
     /// What a target has rehearsed with, in its own slot.
@@ -159,6 +163,7 @@ impl<P: Platform> Keeper<P> {
             shadow_proof: None,
             moved_on: None,
             void: Vec::new(),
+            emergencies: emergency::Emergencies::default(),
             canary_to_give: None,
             canary: None,
             hellos: Open::default(),

@@ -44,9 +44,11 @@ pub mod legacy;
 pub mod log;
 pub mod messages;
 pub mod note;
+pub mod order;
 pub mod platform;
 pub mod policy;
 
 pub mod seal;
 pub mod secret;
 pub mod transfers;
+pub mod witness;

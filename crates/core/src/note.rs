@@ -23,7 +23,7 @@ pub const MAX_NOTE_LEN: usize = 64 << 10;
 /// Most signature lines that are read.
 pub const MAX_SIGNATURES: usize = 100;
 
-const SIGNATURE_MARK: &str = "\u{2014} ";
+pub(crate) const SIGNATURE_MARK: &str = "\u{2014} ";
 const ED25519: u8 = 1;
 
 /// Why a note is refused.
@@ -95,7 +95,7 @@ impl NoteKey {
 
     /// Signs a text, which must end with a newline and have no empty lines.
     pub fn sign(&self, text: &str) -> String {
-        let mut blob = Vec::from(key_id(&self.name, &self.public_key()));
+        let mut blob = Vec::from(key_id(&self.name, ED25519, &self.public_key()));
         blob.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
         format!(
             "{text}\n{SIGNATURE_MARK}{} {}\n",
@@ -106,10 +106,10 @@ impl NoteKey {
 }
 
 /// SHA-256(name, 0x0A, algorithm, public key), first 4 bytes.
-fn key_id(name: &str, public_key: &[u8; 32]) -> [u8; 4] {
+pub(crate) fn key_id(name: &str, algorithm: u8, public_key: &[u8; 32]) -> [u8; 4] {
     let digest: [u8; 32] = Sha256::new()
         .chain_update(name)
-        .chain_update([b'\n', ED25519])
+        .chain_update([b'\n', algorithm])
         .chain_update(public_key)
         .finalize()
         .into();
@@ -127,7 +127,7 @@ pub fn verify_note<'n>(
     if key.is_weak() {
         return Err(NoteError::PublicKey);
     }
-    let wanted = key_id(name, public_key);
+    let wanted = key_id(name, ED25519, public_key);
     let mut signed = false;
     for line in &signatures {
         if line.name != name || line.key_id != wanted {
@@ -150,14 +150,14 @@ pub fn verify_note<'n>(
     }
 }
 
-struct SignatureLine<'n> {
-    name: &'n str,
-    key_id: [u8; 4],
-    signature: Vec<u8>,
+pub(crate) struct SignatureLine<'n> {
+    pub name: &'n str,
+    pub key_id: [u8; 4],
+    pub signature: Vec<u8>,
 }
 
 /// The text ends with the newline in front of the last empty line.
-fn split(note: &str) -> Result<(&str, Vec<SignatureLine<'_>>), NoteError> {
+pub(crate) fn split(note: &str) -> Result<(&str, Vec<SignatureLine<'_>>), NoteError> {
     if note.len() > MAX_NOTE_LEN {
         return Err(NoteError::Oversized { got: note.len() });
     }

@@ -18,8 +18,10 @@ use crate::cbor::decode_exact;
 use crate::keyring::{Commitment, Commitments};
 use crate::note::is_key_name;
 
+mod emergency;
 mod explain;
 
+pub use emergency::{Council, CouncilError, CouncilKey, Member, Witnesses};
 pub use explain::{Level, Sentence, explain};
 
 /// The format version that this code reads and writes.
@@ -100,38 +102,6 @@ pub enum Phase {
     /// Under MRENCLAVE: the handover is the only way.
     #[n(1)]
     Mrenclave,
-}
-
-/// The people of the break-glass rule.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[cbor(map)]
-#[serde(deny_unknown_fields)]
-pub struct Council {
-    /// Ed25519 public keys, 32 bytes each.
-    #[n(0)]
-    pub members: Vec<Digest32>,
-    /// m: how many of them must sign.
-    #[n(1)]
-    pub needed: u32,
-    /// How long an order must have been public, in blocks.
-    #[n(2)]
-    pub notice_blocks: u64,
-}
-
-/// The parties that date checkpoints of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[cbor(map)]
-#[serde(deny_unknown_fields)]
-pub struct Witnesses {
-    /// Ed25519 public keys, 32 bytes each.
-    #[n(0)]
-    pub keys: Vec<Digest32>,
-    /// w: how many of them must cosign.
-    #[n(1)]
-    pub needed: u32,
-    /// How far apart the two dates of a notice must lie, in seconds.
-    #[n(2)]
-    pub notice_secs: u64,
 }
 
 /// The enclave that can open an escrowed keyring.
@@ -260,6 +230,9 @@ pub enum PolicyError {
         /// The epoch that came.
         got: u64,
     },
+    /// Sections `council` and `witnesses`.
+    #[error(transparent)]
+    Emergency(#[from] CouncilError),
     /// A rule that this code does not keep yet.
     #[error("{what}: not supported yet; expected {expected}")]
     NotSupported {
@@ -337,6 +310,8 @@ impl Policy {
             _ => {}
         }
         self.validate_origin()?;
+        self.council.as_ref().map_or(Ok(()), Council::validate)?;
+        self.witnesses.as_ref().map_or(Ok(()), Witnesses::validate)?;
         self.refuse_unsupported()
     }
 
@@ -373,12 +348,6 @@ impl Policy {
                 "barrier.power_share",
                 "none, because admission \"any\" shows no power",
             );
-        }
-        if self.council.is_some() {
-            return no("council", "none");
-        }
-        if self.witnesses.is_some() {
-            return no("witnesses", "none");
         }
         if self.lifeboat.is_some() {
             return no("lifeboat", "none");

@@ -6,9 +6,11 @@ use core::fmt::{Debug, Display};
 
 use baton_chain::authorize::AuthorizeError;
 use baton_core::keeper::HeadError;
+use baton_core::keeper::emergency::{CommandError, DateError};
 use baton_core::keeper::begin::BeginError;
 use baton_core::keeper::source::{ConfirmError, EraseError, NoTransfer, ObserveError, OfferError};
 use baton_core::keeper::target::{AcceptError, ActivateError, AskError, BarrierReceiptError, ProveError};
+use baton_core::order::judge::OrderError;
 
 use crate::wire::Refusal;
 
@@ -72,12 +74,59 @@ fn authorize_rule(e: &AuthorizeError) -> String {
     e.rule().to_string()
 }
 
+/// The rule that the refusal of an order keeps.
+fn order_rule(e: &OrderError) -> &'static str {
+    match e {
+        OrderError::Notice(_) => rule::PUBLIC_FIRST,
+        OrderError::Stale(_)
+        | OrderError::NoFreshness { .. }
+        | OrderError::UnknownNonce
+        | OrderError::ExpiredHeight { .. }
+        | OrderError::ExpiredDate { .. }
+        | OrderError::NoLinks { .. }
+        | OrderError::NotTheAncestor { .. }
+        | OrderError::NoOp => rule::ONE_TARGET,
+        OrderError::Rules(_) => rule::NO_DOWNGRADE,
+        OrderError::Malformed
+        | OrderError::Version { .. }
+        | OrderError::Signed(_)
+        | OrderError::NoCouncil
+        | OrderError::OtherChain { .. }
+        | OrderError::OtherSource { .. }
+        | OrderError::OtherKind { .. }
+        | OrderError::Light(_)
+        | OrderError::NotEnough { .. }
+        | OrderError::OtherTarget { .. } => rule::SECRECY,
+    }
+}
+
+impl Refuses for CommandError {
+    const OPERATION: &'static str = "order";
+    fn rule(&self) -> String {
+        match self {
+            CommandError::Order(e) => order_rule(e),
+            CommandError::Sequence(_) | CommandError::State(_) => rule::ONE_TARGET,
+            CommandError::Head(_) => rule::SECRECY,
+        }
+        .into()
+    }
+}
+
+impl Refuses for DateError {
+    const OPERATION: &'static str = "date";
+    fn rule(&self) -> String {
+        rule::ONE_TARGET.into()
+    }
+}
+
 impl Refuses for OfferError {
     const OPERATION: &'static str = "offer";
     fn rule(&self) -> String {
         match self {
             OfferError::Authorize(e) => return authorize_rule(e),
             OfferError::UnknownNonce => rule::PUBLIC_FIRST,
+            OfferError::Order(e) => order_rule(e),
+            OfferError::Sequence(_) | OfferError::Frozen(_) | OfferError::Date(_) => rule::ONE_TARGET,
             OfferError::OtherTarget(_) | OfferError::Void(_) | OfferError::InDoubt { .. } => rule::ONE_TARGET,
             OfferError::State(_) => rule::NO_DOWNGRADE,
             _ => rule::SECRECY,

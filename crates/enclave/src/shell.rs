@@ -19,7 +19,7 @@ use baton_core::secret::AppKey;
 
 use crate::refusal::{Refuses, rule};
 use crate::vault;
-use crate::wire::{OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under};
+use crate::wire::{EmergencyStatus, OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under};
 
 /// Largest request that is read, in bytes (72 MiB: evidence of a long path, and what is around it).
 pub const MAX_REQUEST_BYTES: usize = 72 << 20;
@@ -101,6 +101,12 @@ impl<P: Platform> Enclave<P> {
         &self.keeper
     }
 
+    /// True while the app may use the keyring: it is switched on, this copy serves, and what made it serve is
+    /// in a sealed file that came back from the disk. What it encrypted before that could be lost with the key.
+    pub fn app_may_run(&self) -> bool {
+        self.app && !self.failed && self.waiting.is_none() && self.keeper.custody().serving().is_some()
+    }
+
     /// Handles one request, bytes to bytes.
     pub fn handle_bytes(&mut self, request: &[u8]) -> Vec<u8> {
         let response = if request.len() > MAX_REQUEST_BYTES {
@@ -175,14 +181,17 @@ impl<P: Platform> Enclave<P> {
                 k.ask(step, hello, *kind, report_target).map_err(|e| e.refusal())?;
             }
             Request::Offer { request, attestation, evidence, report_target } => {
-                let evidence = match evidence {
-                    OfferEvidence::Ahead(b) => CoreEvidence::Ahead(b),
-                    OfferEvidence::AtX(b) => CoreEvidence::AtX(b),
-                    OfferEvidence::Record(b) => CoreEvidence::Record(b),
-                    OfferEvidence::None => CoreEvidence::None,
-                };
-                k.offer(step, request, attestation, evidence, report_target.as_deref()).map_err(|e| e.refusal())?;
+                let evidence = core_evidence(evidence);
+                k.offer(step, request, attestation, evidence, report_target.as_deref(), None).map_err(|e| e.refusal())?;
             }
+            Request::OfferDated { request, attestation, evidence, report_target, date } => {
+                let evidence = core_evidence(evidence);
+                k.offer(step, request, attestation, evidence, report_target.as_deref(), Some(date))
+                    .map_err(|e| e.refusal())?;
+            }
+            Request::Command { evidence } => k.command(step, evidence).map_err(|e| e.refusal())?,
+            Request::ActivateByOrder { evidence } => k.activate_by_order(step, evidence).map_err(|e| e.refusal())?,
+            Request::Date { nonce, proof } => k.date(step, nonce, proof).map_err(|e| e.refusal())?,
             Request::Accept { offer, giver } => k.accept(step, offer, giver.as_ref()).map_err(|e| e.refusal())?,
             Request::Challenge { transcript } => k.challenge(step, *transcript).map_err(|e| e.refusal())?,
             Request::Prove { challenge, report_target } => {
@@ -310,6 +319,19 @@ impl<P: Platform> Enclave<P> {
         }
     }
 
+    fn emergencies(&self) -> Option<EmergencyStatus> {
+        let (k, e) = (&self.keeper, self.keeper.emergencies());
+        let status = EmergencyStatus {
+            obeyed: e.obeyed().to_vec(),
+            inherited: e.inherited().to_vec(),
+            frozen: e.frozen().to_vec(),
+            serves_by: k.custody().serving().and_then(|h| h.since().order()),
+            promised_by: k.custody().successor().and_then(|s| s.order),
+            dated: e.dated(),
+        };
+        (status != EmergencyStatus::default()).then_some(status)
+    }
+
     fn status(&self) -> Status {
         let k = &self.keeper;
         let ring = k.custody().keyring();
@@ -341,6 +363,7 @@ impl<P: Platform> Enclave<P> {
             at_x: k.own_run().map(|r| r.facts.x),
             anchors: k.anchors(),
             platform: k.own_platform(),
+            emergencies: self.emergencies(),
         }
     }
 }
@@ -351,6 +374,16 @@ fn adds_entries(request: &Request) -> bool {
         request,
         Request::Log | Request::LogStored { .. } | Request::Put { .. } | Request::Get { .. } | Request::Locate { .. }
     )
+}
+
+fn core_evidence(evidence: &OfferEvidence) -> CoreEvidence<'_> {
+    match evidence {
+        OfferEvidence::Ahead(b) => CoreEvidence::Ahead(b),
+        OfferEvidence::AtX(b) => CoreEvidence::AtX(b),
+        OfferEvidence::Record(b) => CoreEvidence::Record(b),
+        OfferEvidence::Order(b) => CoreEvidence::Order(b),
+        OfferEvidence::None => CoreEvidence::None,
+    }
 }
 
 fn digest_of(file: &[u8]) -> Digest32 {

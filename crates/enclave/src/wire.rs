@@ -9,6 +9,7 @@ use baton_attest::identity::{Digest32, Identity, PlatformId};
 use baton_chain::record::Kind;
 use baton_core::context::Alarm;
 use baton_core::custody::State;
+use baton_core::keeper::emergency::{Emergency, Frozen};
 use baton_core::messages::Attestation;
 use baton_core::seal::Slot;
 use minicbor::{Decode, Encode};
@@ -247,6 +248,49 @@ pub enum Request {
         #[n(0)]
         size: u64,
     },
+    /// Obey a freeze, a rewind or a rotation.
+    #[n(23)]
+    Command {
+        /// CBOR of the order's evidence.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        evidence: Vec<u8>,
+    },
+    /// Target: the order that names this very build, with its notice.
+    #[n(24)]
+    ActivateByOrder {
+        /// CBOR of the order's evidence.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        evidence: Vec<u8>,
+    },
+    /// [`Request::Offer`] with a witnessed date over all of it, for policies that ask for one.
+    #[n(25)]
+    OfferDated {
+        /// CBOR of the target's request.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        request: Vec<u8>,
+        /// Who made it.
+        #[n(1)]
+        attestation: Attestation,
+        /// What permits it.
+        #[n(2)]
+        evidence: OfferEvidence,
+        /// TARGETINFO for a report over the offer, 512 bytes.
+        #[cbor(n(3), with = "minicbor::bytes")]
+        report_target: Option<Vec<u8>>,
+        /// CBOR of the leaf's proof in a cosigned checkpoint.
+        #[cbor(n(4), with = "minicbor::bytes")]
+        date: Vec<u8>,
+    },
+    /// A witnessed date over a nonce of this instance: the copy was not set aside.
+    #[n(26)]
+    Date {
+        /// The nonce of a hello.
+        #[n(0)]
+        nonce: Digest32,
+        /// CBOR of the leaf's proof in a cosigned checkpoint.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        proof: Vec<u8>,
+    },
 }
 
 /// What permits an offer.
@@ -265,6 +309,9 @@ pub enum OfferEvidence {
     /// Nothing: `rehearsal`.
     #[n(3)]
     None,
+    /// An emergency order with its notice.
+    #[n(4)]
+    Order(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
 }
 
 /// What an enclave answers.
@@ -409,6 +456,33 @@ pub struct Status {
     /// This machine, as the record that gave the keyring names it; zeros where no quote ever showed it.
     #[n(16)]
     pub platform: PlatformId,
+    /// Emergencies and what they left behind; none where there never was one, and from builds of before this field.
+    #[n(17)]
+    pub emergencies: Option<EmergencyStatus>,
+}
+
+/// What [`Status`] says of emergencies, for ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct EmergencyStatus {
+    /// Orders that were obeyed here, oldest first.
+    #[n(0)]
+    pub obeyed: Vec<Emergency>,
+    /// Orders that were obeyed where the keyring came from, as its giver says.
+    #[n(1)]
+    pub inherited: Vec<Emergency>,
+    /// Builds that get nothing until a later plan or order.
+    #[n(2)]
+    pub frozen: Vec<Frozen>,
+    /// The order by which this build serves.
+    #[n(3)]
+    pub serves_by: Option<Digest32>,
+    /// The order that named the build that the keyring is promised to.
+    #[n(4)]
+    pub promised_by: Option<Digest32>,
+    /// The newest date that witnesses said here, in unix seconds.
+    #[n(5)]
+    pub dated: Option<u64>,
 }
 
 /// One transfer in [`Status`].

@@ -5,10 +5,12 @@ use baton_attest::identity::{Attributes, Digest32, Identity, Measurement, PLATFO
 use baton_chain::record::Kind;
 use baton_core::context::Alarm;
 use baton_core::custody::State;
+use baton_core::keeper::emergency::{Emergency, Frozen};
 use baton_core::messages::Attestation;
+use baton_core::order::OrderKind;
 use baton_core::seal::Slot;
 use baton_enclave::wire::{
-    AttestedReceipt, OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under,
+    AttestedReceipt, EmergencyStatus, OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under,
 };
 
 fn identity() -> Identity {
@@ -64,6 +66,17 @@ fn requests() -> Vec<Request> {
         Request::Get { under: Under::Seed, name: "n".into(), record: b(1) },
         Request::Log,
         Request::LogStored { size: 9 },
+        offer(OfferEvidence::Order(b(4))),
+        Request::Command { evidence: b(1) },
+        Request::ActivateByOrder { evidence: b(1) },
+        Request::OfferDated {
+            request: b(1),
+            attestation: local(),
+            evidence: OfferEvidence::Order(b(4)),
+            report_target: None,
+            date: b(5),
+        },
+        Request::Date { nonce: Digest32([5; 32]), proof: b(1) },
     ]
 }
 
@@ -91,7 +104,22 @@ fn status() -> Status {
         at_x: Some(9),
         anchors: vec![2, 5],
         platform: PlatformId([9; 32]),
+        emergencies: None,
     }
+}
+
+fn status_after_an_emergency() -> Status {
+    let e = Emergency { kind: OrderKind::Handover, sequence: 1, order: Digest32([1; 32]), head: 5 };
+    let frozen = Frozen { measurement: Measurement([2; 32]), proposals_through: 7, sequence: 2 };
+    let emergencies = EmergencyStatus {
+        obeyed: vec![e],
+        inherited: vec![e],
+        frozen: vec![frozen],
+        serves_by: Some(Digest32([3; 32])),
+        promised_by: Some(Digest32([4; 32])),
+        dated: Some(6),
+    };
+    Status { emergencies: Some(emergencies), ..status() }
 }
 
 fn replies() -> Vec<Reply> {
@@ -103,6 +131,7 @@ fn replies() -> Vec<Reply> {
         Reply::Record { index: [4; 32], record: vec![5] },
         Reply::Value(vec![6]),
         Reply::Log { first: 1, entries: vec![vec![7].into()], checkpoint: "note".into(), public_key: [8; 32] },
+        Reply::Status(status_after_an_emergency()),
     ]
 }
 

@@ -569,6 +569,30 @@ fn describe_event(event: &Event) -> String {
                 if *passed { "passed" } else { "failed" }
             )
         }
+        Event::EmergencyOrder {
+            order_kind,
+            sequence,
+            by,
+            reason,
+            public_block,
+            public_first_secs,
+            public_second_secs,
+        } => {
+            let since = match (public_block, public_first_secs, public_second_secs) {
+                (Some(height), _, _) => format!("public since block {height}"),
+                (_, Some(a), Some(b)) => format!("dated by witnesses {a} and {b} (unix seconds)"),
+                _ => "public".into(),
+            };
+            format!("EMERGENCY ORDER {sequence} ({order_kind}) by {by}, {since}: {reason}")
+        }
+        Event::Rewound {
+            from_height,
+            to_height,
+            to_hash,
+        } => format!(
+            "REWOUND by an order from {from_height} to {to_height}, {}",
+            short(to_hash)
+        ),
         Event::Unknown { kind, body } => format!("of a newer kind {kind}, {} bytes", body.len()),
     }
 }

@@ -88,6 +88,24 @@ impl LightClient {
         at.parent(before)
     }
 
+    /// Puts the head back to an ancestor of it: `links` are the headers below the head, each one the parent of the one
+    /// before it, and the last one becomes the head. Anchors above it go; no header comes in that the head did not stand
+    /// on. The only way back, and what permits it is the caller's matter.
+    pub fn rewind(&mut self, links: &[LightBlock]) -> Result<&TrustedHeader, LightError> {
+        at_most("the number of hash links", crate::evidence::MAX_LINKS, links.len())?;
+        let mut at = self.head.clone();
+        for link in links {
+            at = at.parent(link)?;
+        }
+        let first = self.anchors.first().map_or(0, TrustedHeader::height);
+        if at.height() < first {
+            return Err(LightError::BeforeCheckpoint { first, got: at.height() });
+        }
+        self.anchors.retain(|a| a.height() <= at.height());
+        self.head = at;
+        Ok(&self.head)
+    }
+
     /// The bytes that the owner seals: checkpoint, anchors, head. The rules are not in them; they are the policy's.
     pub fn to_bytes(&self) -> Vec<u8> {
         baton_attest::identity::encode(&Sealed {

@@ -90,6 +90,9 @@ pub(super) struct SealedState {
     /// None where there is none, and in files of before this field.
     #[n(16)]
     void: Option<Vec<VoidPlan>>,
+    /// None where there was no emergency, and in files of before this field.
+    #[n(17)]
+    emergencies: Option<super::emergency::Emergencies>,
 }
 
 impl Drop for SealedState {
@@ -209,6 +212,7 @@ impl<P: Platform> Keeper<P> {
         self.shadow_proof = s.shadow_proof.take();
         self.moved_on = s.moved_on.take();
         self.void = s.void.take().unwrap_or_default();
+        self.emergencies = s.emergencies.take().unwrap_or_default();
         self.canary_to_give = s.canary_to_give.as_deref().map(CanaryKeyring::decode).transpose()?;
         Ok(())
     }
@@ -272,6 +276,7 @@ impl<P: Platform> Keeper<P> {
             moved_on: self.moved_on.clone(),
             canary_to_give: self.canary_to_give.as_ref().map(|c| c.danger_encode().to_vec()),
             void: (!self.void.is_empty()).then(|| self.void.clone()),
+            emergencies: (!self.emergencies.is_empty()).then(|| self.emergencies.clone()),
         }
     }
 }

@@ -13,6 +13,7 @@ use baton_chain::gov::done_key;
 use baton_chain::light::{LightClient, Path};
 use baton_chain::record::Kind;
 
+use super::emergency::{DateError, IsFrozen, SequenceError};
 use super::{BadTargetInfo, HeadError, Keeper, PlanIsVoid, Said, Step, WrongState};
 use crate::barrier::{BarrierError, BarrierMet};
 use crate::custody::{Custody, Empty, Holding, OtherTarget, PlanRun, Promise, Since, Skipped, VoidPlan};
@@ -26,6 +27,7 @@ use crate::messages::{
     Attestation, BarrierReceipt, Challenge, HandoverRequest, Hello, Message, MessageError, Offer, Receipt, VERSION,
     transcript,
 };
+use crate::order::judge::OrderError;
 use crate::platform::Platform;
 use crate::policy::Phase;
 use crate::seal::Slot;
@@ -42,6 +44,8 @@ pub enum OfferEvidence<'a> {
     AtX(&'a [u8]),
     /// CBOR of [`RecordEvidence`].
     Record(&'a [u8]),
+    /// CBOR of [`crate::order::judge::OrderEvidence`].
+    Order(&'a [u8]),
     /// None: a rehearsal.
     None,
 }
@@ -109,6 +113,18 @@ pub enum OfferError {
         /// The trusted head.
         head: u64,
     },
+    /// The order, its signatures or its notice.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// The order's number.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// The target is frozen by an order.
+    #[error(transparent)]
+    Frozen(#[from] IsFrozen),
+    /// The policy asks for a witnessed date.
+    #[error(transparent)]
+    Date(#[from] DateError),
     /// The HPKE key is bad.
     #[error(transparent)]
     Box(#[from] BoxError),
@@ -191,10 +207,25 @@ enum Followed {
 }
 
 /// A request whose sender and freshness were checked.
-struct Asked {
+pub(super) struct Asked {
     request: HandoverRequest,
     digest: Digest32,
     target: Attested,
+}
+
+impl Asked {
+    pub(super) fn target(&self) -> &Attested {
+        &self.target
+    }
+}
+
+impl OfferEvidence<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            OfferEvidence::Ahead(b) | OfferEvidence::AtX(b) | OfferEvidence::Record(b) | OfferEvidence::Order(b) => b,
+            OfferEvidence::None => &[],
+        }
+    }
 }
 
 impl<P: Platform> Keeper<P> {
@@ -212,7 +243,8 @@ impl<P: Platform> Keeper<P> {
         step.send(Said { message: hello.to_cbor(), report: None, digest: Digest32(nonce) });
     }
 
-    /// Verifies everything and offers the keyring, or a canary.
+    /// Verifies everything and offers the keyring, or a canary. `date` is a witnessed date over all of it, where the policy
+    /// asks for one.
     pub fn offer(
         &mut self,
         step: &mut Step,
@@ -220,8 +252,26 @@ impl<P: Platform> Keeper<P> {
         attestation: &Attestation,
         evidence: OfferEvidence<'_>,
         report_target: Option<&[u8]>,
+        date: Option<&[u8]>,
     ) -> Result<(), OfferError> {
         let request = HandoverRequest::from_cbor(request)?;
+        let date = match request.kind {
+            Kind::Rehearsal => None,
+            Kind::Upgrade | Kind::Join | Kind::Sync => self.export_date(&request.digest(), evidence.bytes(), date)?,
+        };
+        self.offer_by_kind(step, request, attestation, evidence, report_target)?;
+        self.note_date(step, date);
+        Ok(())
+    }
+
+    fn offer_by_kind(
+        &mut self,
+        step: &mut Step,
+        request: HandoverRequest,
+        attestation: &Attestation,
+        evidence: OfferEvidence<'_>,
+        report_target: Option<&[u8]>,
+    ) -> Result<(), OfferError> {
         let kind = request.kind;
         // The head moves first: an attestation is judged by the newest time that this request itself shows,
         // or a stale copy would take collateral that went stale with it.
@@ -246,6 +296,9 @@ impl<P: Platform> Keeper<P> {
                 let auth = self.judge(&client).at_x(&self.asked_of_judge(&asked), &evidence)?;
                 self.offer_to_successor(step, &asked, client, &auth, report_target)
             }
+            (Kind::Upgrade, OfferEvidence::Order(bytes)) => {
+                self.offer_by_order(step, request, attestation, bytes, report_target)
+            }
             (Kind::Join, OfferEvidence::Record(bytes)) => {
                 let evidence = RecordEvidence::from_cbor(bytes)?;
                 let client = self.followed(&evidence.to_head)?;
@@ -259,7 +312,7 @@ impl<P: Platform> Keeper<P> {
         }
     }
 
-    fn check_request(
+    pub(super) fn check_request(
         &self,
         request: HandoverRequest,
         attestation: &Attestation,
@@ -293,7 +346,7 @@ impl<P: Platform> Keeper<P> {
         }
     }
 
-    fn serving(&self) -> Result<&Holding, WrongState> {
+    pub(super) fn serving(&self) -> Result<&Holding, WrongState> {
         let got = self.custody.state();
         self.custody.serving().ok_or(WrongState { expected: "Holding, Offered or Confirmed", got })
     }
@@ -311,7 +364,7 @@ impl<P: Platform> Keeper<P> {
         Judge { policy: &self.policy.chain, rules: &self.policy.builds, own: &self.identity, light }
     }
 
-    fn asked_of_judge<'a>(&self, asked: &'a Asked) -> authorize::Transfer<'a> {
+    pub(super) fn asked_of_judge<'a>(&self, asked: &'a Asked) -> authorize::Transfer<'a> {
         authorize::Transfer {
             target: &asked.target,
             epoch: asked.request.epoch,
@@ -333,6 +386,7 @@ impl<P: Platform> Keeper<P> {
         auth: &Authorization,
         report_target: Option<&[u8]>,
     ) -> Result<(), OfferError> {
+        self.refuse_frozen(&auth.facts().target, auth.facts().proposal_id)?;
         self.not_in_doubt(&client, auth)?;
         self.refuse_void(auth)?;
         let promise = Promise::new(self.custody.successor(), auth)?;
@@ -362,6 +416,7 @@ impl<P: Platform> Keeper<P> {
         auth: &Authorization,
         report_target: Option<&[u8]>,
     ) -> Result<(), OfferError> {
+        self.refuse_frozen(&auth.facts().target, auth.facts().proposal_id)?;
         self.not_in_doubt(&client, auth)?;
         let (offer, transfer) = self.make_offer(asked, auth)?;
         let said = self.said_offer(&offer, report_target)?;
@@ -407,7 +462,7 @@ impl<P: Platform> Keeper<P> {
         Ok(())
     }
 
-    fn transfer_of(&self, asked: &Asked, authority: &Digest32, record: Option<Digest32>) -> Transfer {
+    pub(super) fn transfer_of(&self, asked: &Asked, authority: &Digest32, record: Option<Digest32>) -> Transfer {
         let target = *asked.target.identity();
         Transfer {
             kind: asked.request.kind,
@@ -425,7 +480,7 @@ impl<P: Platform> Keeper<P> {
         }
     }
 
-    fn encrypt(
+    pub(super) fn encrypt(
         &mut self,
         asked: &Asked,
         transfer: &Transfer,
@@ -440,6 +495,7 @@ impl<P: Platform> Keeper<P> {
             parent: self.branch.head(),
             platform: transfer.platform,
             plan,
+            emergencies: self.emergencies.to_carry(),
         };
         let sealed = seal_to(
             &mut self.platform,
@@ -458,7 +514,7 @@ impl<P: Platform> Keeper<P> {
         })
     }
 
-    fn said_offer(&self, offer: &Offer, report_target: Option<&[u8]>) -> Result<Said, OfferError> {
+    pub(super) fn said_offer(&self, offer: &Offer, report_target: Option<&[u8]>) -> Result<Said, OfferError> {
         let report = report_target.map(|t| self.report(t, &offer.digest())).transpose()?;
         Ok(Said { message: offer.to_cbor(), report, digest: offer.transcript })
     }
@@ -611,7 +667,8 @@ impl<P: Platform> Keeper<P> {
     /// A copy that has promised itself can still be asked about its own plan: the done key tells which is meant.
     fn followed_plan(&self, evidence: &StandingEvidence) -> Option<(Followed, PlanRef, u64)> {
         let own = self.own_run().map(|run| (Followed::Own, run.facts.plan.clone(), run.facts.x));
-        let promised = self.custody.successor().map(|s| (Followed::Promise, s.plan.clone(), s.x.unwrap_or(s.plan.height)));
+        let by_plan = self.custody.successor().filter(|s| s.order.is_none());
+        let promised = by_plan.map(|s| (Followed::Promise, s.plan.clone(), s.x.unwrap_or(s.plan.height)));
         let about_own = |(_, plan, x): &(Followed, PlanRef, u64)| {
             evidence.done.as_ref().is_some_and(|d| d.key == done_key(*x, &plan.name))
         };

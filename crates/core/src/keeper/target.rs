@@ -281,6 +281,7 @@ impl<P: Platform> Keeper<P> {
             PolicyOrigin::Genesis => Custody::Holding(Empty.hold(keyring, Some(origin), Since::Genesis)),
             PolicyOrigin::Legacy => Custody::Holding(Empty.hold(keyring, Some(origin), Since::Legacy)),
         };
+        self.emergencies.inherit(payload.emergencies.as_deref().unwrap_or_default());
         let parent = &payload.parent;
         let transfer = kind;
         let start = Event::BranchStart { parent: parent.id, size: parent.size, root: parent.root, transfer };

@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use super::merkle::{LogHash, leaf_hash};
 use crate::cbor::decode_exact;
 use crate::keyring::Commitment;
+use crate::order::OrderKind;
 
 /// The version of an entry that this code writes.
 pub const EVENT_VERSION: u8 = 1;
@@ -49,6 +50,9 @@ pub enum Route {
     /// With a fresh head and a public record, without a plan.
     #[n(2)]
     Fresh,
+    /// By an emergency order with its notice.
+    #[n(3)]
+    Order,
 }
 
 /// The facts that any event may state. Each is left out where it does not apply.
@@ -251,6 +255,32 @@ events! {
         0 as_source: bool,
         /// True if it went through.
         1 passed: bool,
+    }
+    /// An emergency order was obeyed; the facts' evidence is its digest.
+    17 EmergencyOrder {
+        /// Its kind.
+        0 order_kind: OrderKind,
+        /// Its number.
+        1 sequence: u64,
+        /// Who commanded, in words.
+        2 by: String,
+        /// Why, in words.
+        3 reason: String,
+        /// Public since this block, where the chain showed it.
+        4 public_block: Option<u64>,
+        /// Public by then at the latest, in unix seconds, where witnesses dated it.
+        5 public_first_secs: Option<u64>,
+        /// Still public then, in unix seconds.
+        6 public_second_secs: Option<u64>,
+    }
+    /// The trusted head went back to an ancestor, by an order.
+    18 Rewound {
+        /// From this height, in blocks.
+        0 from_height: u64,
+        /// To this height, in blocks.
+        1 to_height: u64,
+        /// Hash of the ancestor's header.
+        2 to_hash: Digest32,
     }
 }
 

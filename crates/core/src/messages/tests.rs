@@ -85,6 +85,7 @@ fn payload() -> Payload {
         parent: BranchHead { id: Digest32([17; 32]), size: 3, root: LogHash([18; 32]) },
         platform: PlatformId([14; 32]),
         plan: Some(plan()),
+        emergencies: None,
     }
 }
 

@@ -33,6 +33,7 @@ pub fn explain(policy: &Policy) -> Vec<Sentence> {
     origin(policy, &mut out);
     platforms(policy, &mut out);
     erasing(policy, &mut out);
+    emergencies(policy, &mut out);
     absent(policy, &mut out);
     out.0
 }
@@ -208,6 +209,57 @@ fn erasing(p: &Policy, out: &mut Sentences) {
         "Erasing is a tombstone: a host that kept the old file can start the old build again. That build does what it was \
          allowed to do before, and nothing more.",
     );
+}
+
+fn emergencies(p: &Policy, out: &mut Sentences) {
+    if let Some(c) = &p.council {
+        match c.needed {
+            0 => out.means("An emergency order needs the account keys of validators with more than two thirds of the bonded power.".into()),
+            m => out.means(format!(
+                "An emergency order needs {m} of {} council members, or the account keys of validators with more than two thirds \
+                 of the bonded power.",
+                c.members.len()
+            )),
+        }
+        out.means(format!(
+            "Nothing leaves by an order before it has been public for {} blocks{}.",
+            c.notice_blocks,
+            p.witnesses.as_ref().map_or(String::new(), |w| format!(
+                ", or for {} by the dates of {} of {} witnesses",
+                span(w.notice_secs),
+                w.needed,
+                w.keys.len()
+            ))
+        ));
+        out.impossible("An order cannot be quiet, name an unlisted signer or a debug build, or change who is on the council.");
+        if c.needed == 1 {
+            out.warns("One council member alone can order a handover. Only the notice stands between that key and the seed.");
+        }
+        if c.needed != 0 && c.needed as usize == c.members.len() {
+            out.warns("Every council member must sign: one lost key, and the council can order nothing.");
+        }
+        if p.witnesses.is_none() {
+            out.impossible("When the chain stands still, no order can show its notice: there are no witnesses.");
+        }
+    }
+    if let Some(w) = &p.witnesses {
+        if w.needed == 1 {
+            out.warns("One witness alone dates everything: if it lies about time, a notice is as short as it likes.");
+        }
+        match w.dated_exports {
+            true => {
+                out.means(format!(
+                    "Nothing leaves without a date of {} of {} witnesses over this enclave's nonce, at most {} after the one before.",
+                    w.needed,
+                    w.keys.len(),
+                    span(p.chain.trusting_period_secs)
+                ));
+                out.impossible("A copy that was set aside for longer than the trusting period hands on nothing, whatever chain it is shown.");
+                out.warns("Without enough witnesses no handover goes through, and a node that shows no date for a trusting period must join again.");
+            }
+            false => out.warns("Witness dates are not asked for at exports: a copy of the old build that was set aside can be shown a fork within the trusting period."),
+        }
+    }
 }
 
 fn absent(p: &Policy, out: &mut Sentences) {

@@ -151,26 +151,6 @@ fn rules_that_the_code_does_not_keep_yet_are_refused_by_name() {
             "lifeboat",
             std::boxed::Box::new(move |p| p.lifeboat = Some(Lifeboat { key_digest: key })),
         ),
-        (
-            "council",
-            std::boxed::Box::new(move |p| {
-                p.council = Some(Council {
-                    members: vec![key],
-                    needed: 1,
-                    notice_blocks: 1,
-                });
-            }),
-        ),
-        (
-            "witnesses",
-            std::boxed::Box::new(move |p| {
-                p.witnesses = Some(Witnesses {
-                    keys: vec![key],
-                    needed: 1,
-                    notice_secs: 1,
-                });
-            }),
-        ),
     ];
     for (field, edit) in edits {
         match with(edit).validate() {
@@ -295,5 +275,69 @@ proptest! {
         if let Ok(other) = Policy::from_cbor(&bytes) {
             prop_assert_ne!(other, policy);
         }
+    }
+}
+
+fn council() -> Council {
+    let member = |n: u8| Member {
+        name: std::format!("member {n}"),
+        key: CouncilKey::Ed25519(ed25519_dalek::SigningKey::from_bytes(&[n; 32]).verifying_key().to_bytes()),
+    };
+    Council { members: vec![member(1), member(2), member(3)], needed: 2, notice_blocks: 100 }
+}
+
+fn witnesses() -> Witnesses {
+    let key = |n: u8| crate::witness::Cosigner::from_seed(&std::format!("w{n}.example"), &[n; 32]).unwrap().vkey();
+    Witnesses { keys: vec![key(1), key(2), key(3)], needed: 2, notice_secs: 3600, dated_exports: true }
+}
+
+#[test]
+fn council_and_witnesses_round_trip_in_both_forms_and_are_explained() {
+    let policy = with(|p| (p.council, p.witnesses) = (Some(council()), Some(witnesses())));
+    assert_eq!(policy.validate(), Ok(()));
+    assert_eq!(Policy::from_cbor(&policy.to_cbor()), Ok(policy.clone()));
+    let text = toml::to_string(&policy).unwrap();
+    assert!(text.contains("ed25519:") && text.contains("w1.example+"), "{text}");
+    assert_eq!(toml::from_str::<Policy>(&text).unwrap(), policy);
+    let said = said(&policy);
+    for sentence in ["2 of 3 council members", "public for 100 blocks, or for 1 hour by the dates of 2 of 3 witnesses", "cannot be quiet"] {
+        assert!(said.contains(sentence), "{sentence}: {said}");
+    }
+    assert!(!said.contains("There is no council"));
+    let validators_only = with(|p| p.council = Some(Council { members: vec![], needed: 0, notice_blocks: 1 }));
+    assert_eq!(validators_only.validate(), Ok(()));
+}
+
+#[test]
+fn a20_a_break_glass_rule_that_checks_nothing_is_refused() {
+    type Edit = fn(&mut Council, &mut Witnesses);
+    let edits: &[Edit] = &[
+        |c, _| c.needed = 0,
+        |c, _| c.needed = 4,
+        |c, _| c.members.clear(),
+        |c, _| c.notice_blocks = 0,
+        |c, _| c.members[1].key = c.members[0].key,
+        |c, _| c.members[1].name = c.members[0].name.clone(),
+        |c, _| c.members[1].name.clear(),
+        |c, _| c.members[1].key = CouncilKey::Ed25519([0; 32]),
+        |c, _| c.members[1].key = CouncilKey::P256([0; 33]),
+        |c, _| c.members = vec![c.members[0].clone(); 101],
+        |_, w| w.needed = 0,
+        |_, w| w.needed = 4,
+        |_, w| w.keys.clear(),
+        |_, w| w.notice_secs = 0,
+        |_, w| w.keys[1] = w.keys[0].clone(),
+        |_, w| w.keys[1] = crate::witness::Cosigner::from_seed("w1.example", &[9; 32]).unwrap().vkey(),
+        |_, w| w.keys[1] = crate::witness::Cosigner::from_seed("other.example", &[1; 32]).unwrap().vkey(),
+    ];
+    for (i, edit) in edits.iter().enumerate() {
+        let (mut c, mut w) = (council(), witnesses());
+        edit(&mut c, &mut w);
+        let policy = with(|p| (p.council, p.witnesses) = (Some(c), Some(w)));
+        assert!(matches!(policy.validate(), Err(PolicyError::Emergency(_))), "edit {i}");
+        assert!(Policy::from_cbor(&policy.to_cbor()).is_err(), "edit {i} through CBOR");
+    }
+    for bad in ["", "ed25519:", "ed25519:00", "p256:00", "rsa:00", "ed25519"] {
+        assert!(bad.parse::<CouncilKey>().is_err(), "{bad}");
     }
 }

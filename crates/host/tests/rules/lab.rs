@@ -201,8 +201,8 @@ pub fn policy(chain: &Devnet, pki: &DevPki, origin: Origin, checkpoint: u64, pha
             roots: vec![pki.root_der().unwrap()],
         },
         barrier: BarrierRules { grace_blocks: GRACE, platforms: 2, power_share: None },
-        council: None,
-        witnesses: None,
+        council: Some(crate::orders::council()),
+        witnesses: Some(crate::orders::witnesses()),
         lifeboat: None,
     }
 }
@@ -229,6 +229,20 @@ impl Lab {
         lab.successors(o, Phase::Mrenclave);
         let j = lab.cell(1, B::V1);
         lab.join(o, j).unwrap();
+        lab
+    }
+
+    /// The same where nothing leaves without a witnessed date.
+    pub fn with_dated_exports() -> Self {
+        let mut lab = Self::with_origin(Origin::Genesis, Phase::Mrenclave);
+        let v1 = &Rc::get_mut(&mut lab.builds).expect("not cloned yet")[&B::V1].policy;
+        let mut policy = v1.clone();
+        policy.witnesses.as_mut().expect("labs have witnesses").dated_exports = true;
+        let v1 = Build::new("1.0.0", policy, 1, 2);
+        Rc::get_mut(&mut lab.builds).expect("not cloned yet").insert(B::V1, v1);
+        let o = lab.cell(0, B::V1);
+        lab.call(o, &Request::Genesis { found: Vec::new() }).unwrap();
+        lab.successors(o, Phase::Mrenclave);
         lab
     }
 
@@ -403,7 +417,7 @@ impl Lab {
         !self.status(cell).epochs.is_empty()
     }
 
-    fn message(&mut self, cell: usize, request: &Request) -> Result<(Vec<u8>, Option<Vec<u8>>, Digest32)> {
+    pub fn message(&mut self, cell: usize, request: &Request) -> Result<(Vec<u8>, Option<Vec<u8>>, Digest32)> {
         match self.call(cell, request)? {
             Reply::Message { message, report, digest } => Ok((message, report, digest)),
             other => panic!("no message: {other:?}"),

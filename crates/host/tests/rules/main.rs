@@ -3,5 +3,6 @@
 
 mod lab;
 mod moves;
+mod orders;
 mod property;
 mod stories;

@@ -57,7 +57,7 @@ fn full() -> SealedState {
     });
     s.since = Some(Since::Run(PlanRun { facts: facts(), done: true }));
     s.successor =
-        Some(Successor { plan: plan("next"), proposal_id: 9, target: identity, shown_at: 990, x: Some(1000) });
+        Some(Successor { plan: plan("next"), proposal_id: 9, target: identity, shown_at: 990, x: Some(1000), order: None });
     s.retired_at = Some(1010);
     s.newest_signed = 1_767_225_600;
     s.transfers = vec![Transfer {
