@@ -5,6 +5,11 @@
     clippy::undocumented_unsafe_blocks,
     clippy::missing_safety_doc
 )]
+// Where no enclave can run, what only runs one is unused.
+#![cfg_attr(
+    not(all(target_os = "linux", target_arch = "x86_64")),
+    allow(dead_code)
+)]
 
 mod device;
 mod hook;

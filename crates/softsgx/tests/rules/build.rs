@@ -111,6 +111,7 @@ pub struct Options {
     pub product_id: u16,
     pub svn: u16,
     pub flags: u64,
+    pub xfrm: u64,
     pub misc_select: u32,
     pub ext_product_id: [u8; 16],
 }
@@ -123,6 +124,7 @@ impl Default for Options {
             product_id: 7,
             svn: 3,
             flags: 4,
+            xfrm: 3,
             misc_select: 0,
             ext_product_id: [0; 16],
         }
@@ -133,7 +135,7 @@ impl Options {
     pub fn attributes(&self) -> Attributes {
         Attributes {
             flags: self.flags,
-            xfrm: 3,
+            xfrm: self.xfrm,
         }
     }
 
@@ -145,7 +147,7 @@ impl Options {
         signer
             .date(2026, 1, 1)
             .attributes_flags(flags, !0)
-            .attributes_xfrm(3, !0)
+            .attributes_xfrm(self.xfrm, !0)
             .miscselect(Miscselect::from_bits_truncate(self.misc_select), !0)
             .isvprodid(self.product_id)
             .isvsvn(self.svn)

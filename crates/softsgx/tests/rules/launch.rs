@@ -149,23 +149,25 @@ fn ids_of_kss_need_the_attribute() {
 }
 
 #[test]
-fn xsave_components_that_the_machine_lacks_or_no_frame_holds_are_refused() {
-    let stream = stream(1).bytes();
-    let options = Options::default();
-    let mut sig = options.sigstruct(&stream);
-    sig.attributemask[1] = 0;
-    // The mask is signed, so this one is refused by its signature; what is checked here is ECREATE's part.
-    let mut launch = launch_of(&options);
-    launch.attributes.xfrm = 1;
-    let error = init(&sig, measured(1), &launch).unwrap_err();
-    assert!(matches!(error, InitError::Signature { .. }), "{error}");
-    launch.attributes.xfrm = 2;
-    let sig = options.sigstruct(&stream);
-    let error = init(&sig, measured(1), &launch).unwrap_err();
-    assert!(
-        matches!(error, InitError::Attribute { field: "XFRM", .. }),
-        "{error}"
-    );
+fn an_xfrm_without_the_basic_parts_or_beyond_the_machine_is_refused() {
+    let launch = |xfrm| {
+        let options = Options {
+            xfrm,
+            ..Options::default()
+        };
+        options.launch(&device()).err().unwrap()
+    };
+    for xfrm in [0, 1, 2] {
+        let error = launch(xfrm);
+        let init = matches!(
+            error,
+            Error::Init(InitError::Attribute { field: "XFRM", .. })
+        );
+        assert!(init, "{xfrm}: {error}");
+    }
+    // Bit 62 is a component of no processor that runs this.
+    let error = launch(3 | 1 << 62);
+    assert!(matches!(error, Error::Xfrm { .. }), "{error}");
 }
 
 #[test]
