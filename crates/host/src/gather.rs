@@ -3,6 +3,9 @@
 //! A path must be one that the enclave can walk, so steps are tried here with the same code that the
 //! enclave runs, and a step with too little trust is halved.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use baton_chain::evidence::{
     AtXEvidence, HeaderEvidence, PublicationEvidence, RecordEvidence, StandingEvidence, UpgradeEvidence, VERSION,
     VoteEndEvidence,
@@ -39,16 +42,27 @@ pub enum GatherError {
     NoStart(u64),
 }
 
-/// Gathers from one source, for enclaves of one policy.
+/// Gathers from one source, for enclaves of one policy. Light blocks that were fetched are kept: one piece of
+/// evidence needs the same ones several times, and a source may be a network away.
 pub struct Gather<'a> {
     source: &'a dyn ChainSource,
     params: StepParams,
+    fetched: RefCell<BTreeMap<u64, LightBlock>>,
 }
 
 impl<'a> Gather<'a> {
     /// For a policy.
     pub fn new(source: &'a dyn ChainSource, policy: &ChainPolicy) -> Self {
-        Gather { source, params: StepParams::from_policy(policy) }
+        Gather { source, params: StepParams::from_policy(policy), fetched: RefCell::default() }
+    }
+
+    fn block(&self, height: u64) -> Result<LightBlock, GatherError> {
+        if let Some(known) = self.fetched.borrow().get(&height) {
+            return Ok(known.clone());
+        }
+        let block = self.source.light_block(height)?;
+        self.fetched.borrow_mut().insert(height, block.clone());
+        Ok(block)
     }
 
     /// Light steps from a trusted height up to another.
@@ -57,7 +71,7 @@ impl<'a> Gather<'a> {
         if to <= from {
             return Ok(path);
         }
-        let start = self.source.light_block(from)?;
+        let start = self.block(from)?;
         path.from_next_validators = start.next_validators.clone();
         let checkpoint = start.untrusted_checkpoint()?;
         // The start is whatever the source says; the enclave knows better, and refuses if it differs.
@@ -71,7 +85,7 @@ impl<'a> Gather<'a> {
         while trusted.height() < to {
             let mut goal = to;
             loop {
-                let block = self.source.light_block(goal)?;
+                let block = self.block(goal)?;
                 match verify_step(&trusted, next.as_deref(), &block, &self.params) {
                     Ok(header) => {
                         next = block.next_validators.clone();
@@ -92,7 +106,7 @@ impl<'a> Gather<'a> {
         let mut path = self.path(from, height)?;
         if path.blocks.is_empty() {
             // The very header that is trusted already: shown by itself.
-            path.blocks.push(self.source.light_block(height)?);
+            path.blocks.push(self.block(height)?);
         }
         Ok(HeaderEvidence { path, links: Vec::new() })
     }
@@ -110,11 +124,11 @@ impl<'a> Gather<'a> {
     fn vote_end(&self, trusted: &[u64], id: u64, proposal: &StateProof, upto: u64) -> Result<VoteEndEvidence, GatherError> {
         let end = proposal.value.as_deref().and_then(voting_end).ok_or(GatherError::NoProposal(id))?;
         let low = self.source.vote_end(end, upto)?.ok_or(GatherError::VoteNotOver(id))?;
-        let at = self.source.light_block(low)?;
+        let at = self.block(low)?;
         Ok(VoteEndEvidence {
             at: self.header(trusted, low)?,
             validators: at.validators.clone(),
-            before: self.source.light_block(low - 1)?,
+            before: self.block(low - 1)?,
         })
     }
 

@@ -26,6 +26,17 @@ fn what_a_demo_leaves_is_read_by_the_other_commands() {
         let ran = baton(&["evidence", "show", path(&evidence)]).expect(0);
         assert!(ran.row("evidence").starts_with(shows), "{}", ran.out);
     }
+    // What the old enclave was shown is a good vote for the build that was shown it, and for no other chain.
+    let (ahead, checkpoint) = (demo.join("evidence/ahead.cbor"), demo.join("evidence/checkpoint.cbor"));
+    let policy = demo.join("builds/v1.policy.toml");
+    let verify = |policy: &std::path::Path| {
+        baton(&["evidence", "verify", path(&ahead), "--policy", path(policy), "--trusted", path(&checkpoint)])
+    };
+    let ran = verify(&policy).expect(0);
+    assert!(ran.row("vote").starts_with("ok") && ran.row("record").starts_with("ok"), "{}", ran.out);
+    let other = dir.path().join("other.toml");
+    fs::write(&other, fs::read_to_string(&policy).unwrap().replace("baton-devnet-1", "baton-devnet-2")).unwrap();
+    verify(&other).expect(1);
     // One character of one old entry.
     let entries = demo.join("nodes/node0/v1/log/entries.txt");
     let mut text = fs::read(&entries).unwrap();
