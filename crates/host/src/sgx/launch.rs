@@ -92,6 +92,8 @@ impl EnclaveLink for Link {
         }
         let got = u32::from_le_bytes(header) as usize;
         if got > MAX_ANSWER_BYTES {
+            // Nothing after it can be told apart.
+            self.to.close();
             return Err(LinkError::Oversized { got, most: MAX_ANSWER_BYTES });
         }
         let mut answer = vec![0; got];
