@@ -9,6 +9,7 @@ mod builds;
 mod bytes;
 mod erase;
 mod forks;
+mod orders;
 mod quotes;
 mod report;
 mod scene;
@@ -46,6 +47,8 @@ pub const ATTACKS: &[Attack] = &[
     Attack { id: "A03", title: "a proposal that failed, was rejected, is open, superseded or cancelled", run: votes::a03 },
     Attack { id: "A04", title: "the voted measurement, launched otherwise or signed by others", run: builds::a04 },
     Attack { id: "A05", title: "a head signed by exactly two thirds", run: forks::a05 },
+    Attack { id: "A06", title: "an emergency order used again elsewhere, or much later", run: orders::a06 },
+    Attack { id: "A07", title: "malformed signatures among the good ones of an order", run: orders::a07 },
     Attack { id: "A08", title: "bytes of another type in the right place", run: bytes::a08 },
     Attack { id: "A09", title: "a forged exporter", run: builds::a09 },
     Attack { id: "A10", title: "an old sealed file put back", run: state::a10 },
@@ -63,6 +66,8 @@ pub const ATTACKS: &[Attack] = &[
     Attack { id: "A22", title: "a development machine against a production build, and the reverse", run: quotes::a22 },
     Attack { id: "A23", title: "a superseded plan of the same name and height, with its done key", run: votes::a23 },
     Attack { id: "A24", title: "plan.info that two readers understand differently", run: votes::a24 },
+    Attack { id: "A25", title: "a quiet emergency: the council signs in secret, one host, offline", run: orders::a25 },
+    Attack { id: "A26", title: "a rewind to a header that never was on the chain", run: orders::a26 },
     Attack { id: "A27", title: "a legacy MRSIGNER file that somebody kept", run: state::a27 },
     Attack { id: "A28", title: "a new build that is asked to serve before the chain ran its plan", run: state::a28 },
 ];

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{evidence, evidence_show, light, log, policy, quote};
+use crate::commands::{evidence, evidence_show, light, log, order, policy, quote, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 
@@ -15,6 +15,13 @@ macro_rules! examples {
         concat!("Examples:\n", $("  ", $line, "\n",)* "\nExit codes: 0 it holds, or it was shown; 1 it was read and is refused; 2 it cannot be read, or was asked wrongly.")
     };
 }
+
+mod orders;
+
+use orders::{OrderCommand, WitnessCommand};
+pub use orders::{
+    OrderFileArgs, OrderKeyArgs, OrderKindArg, OrderNewArgs, OrderSignArgs, OrderVerifyArgs, WitnessKeyArgs, WitnessRunArgs,
+};
 
 /// Hands a network's secret from one enclave build to the next, and only to a build that the network voted for.
 #[derive(Debug, Parser)]
@@ -49,6 +56,12 @@ enum Command {
     /// The custody log
     #[command(subcommand)]
     Log(LogCommand),
+    /// Emergency orders
+    #[command(subcommand)]
+    Order(OrderCommand),
+    /// A witness of logs
+    #[command(subcommand)]
+    Witness(WitnessCommand),
 }
 
 /// Arguments of `baton demo`.
@@ -328,6 +341,14 @@ fn run(cli: Cli) -> Exit {
         Command::Policy(PolicyCommand::Check(args)) => (policy::check(&args), args.json),
         Command::Log(LogCommand::Show(args)) => (log::show(&args), args.json),
         Command::Log(LogCommand::Verify(args)) => (log::verify(&args), args.json),
+        Command::Order(OrderCommand::Key(args)) => (order::key(&args), args.json),
+        Command::Order(OrderCommand::New(args)) => (order::new(&args), args.json),
+        Command::Order(OrderCommand::Sign(args)) => (order::sign(&args), args.json),
+        Command::Order(OrderCommand::Show(args)) => (order::show(&args), args.json),
+        Command::Order(OrderCommand::Verify(args)) => (order::verify(&args), args.json),
+        Command::Order(OrderCommand::Publish(args)) => (order::publish(&args), args.json),
+        Command::Witness(WitnessCommand::Key(args)) => (witness::key(&args), args.json),
+        Command::Witness(WitnessCommand::Run(args)) => (witness::run(&args), args.json),
     };
     finish(answer, json)
 }
@@ -383,7 +404,7 @@ mod tests {
         }
         let mut all = Vec::new();
         leaves(&Cli::command(), &mut all);
-        assert_eq!(all.len(), 10);
+        assert_eq!(all.len(), 18);
         for mut c in all {
             // Lines are wrapped.
             let help = c

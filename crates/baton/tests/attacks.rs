@@ -40,6 +40,8 @@ attacks! {
     a03_a_vote_that_is_not_won_or_no_longer_counts_is_refused "A03";
     a04_the_voted_measurement_launched_or_signed_otherwise_is_refused "A04";
     a05_exactly_two_thirds_is_refused "A05";
+    a06_an_order_counts_once_here_and_now "A06";
+    a07_malformed_signatures_stop_no_order_and_make_none "A07";
     a08_bytes_of_another_type_are_refused "A08";
     a09_a_forged_exporter_is_refused "A09";
     a10_an_old_sealed_file_revives_nothing "A10";
@@ -57,6 +59,8 @@ attacks! {
     a22_development_and_production_never_mix "A22";
     a23_a_superseded_plan_with_its_done_key_is_refused "A23";
     a24_info_that_reads_two_ways_is_refused "A24";
+    a25_no_emergency_is_quiet "A25";
+    a26_a_rewind_introduces_no_header "A26";
     a27_a_kept_legacy_file_is_shown_for_what_it_is "A27";
     a28_a_new_build_serves_nothing_before_its_proof_at_x "A28";
 }

@@ -166,5 +166,5 @@ pub fn a12b(b: &mut Bench) -> Result<()> {
         "not refused at L0 and L1: that copy offers to the fork's build. Adjacent headers have no age limit either. Witnesses, quorum sealing (L2) and rotation (L3) change it",
         outcome.map(|_| ()).map_err(Into::into),
     );
-    Ok(())
+    super::orders::a12b_witnessed(b)
 }

@@ -4,5 +4,7 @@ pub mod evidence;
 pub mod evidence_show;
 pub mod light;
 pub mod log;
+pub mod order;
 pub mod policy;
 pub mod quote;
+pub mod witness;

@@ -13,7 +13,7 @@ use minicbor::{Decode, Encode};
 use super::source::OfferError;
 use super::{HeadError, Keeper, Said, Step, WrongState};
 use crate::cbor::decode_exact;
-use crate::custody::{Custody, Empty, Promise};
+use crate::custody::{Custody, Empty, OtherTarget, Promise};
 use crate::log::{Event, LogFacts, Route};
 use crate::messages::{Attestation, HandoverRequest};
 use crate::order::judge::{CheckedOrder, OrderError, OrderEvidence, OrderJudge};
@@ -247,8 +247,18 @@ impl<P: Platform> Keeper<P> {
         let asked = self.check_request(request, attestation, self.quote_time_at(client.head()))?;
         let granted = self.order_judge(&client).handover(&self.asked_of_judge(&asked), &evidence)?;
         let repeated = self.emergencies.is_repeated(granted.checked())?;
-        let promise = Promise::by_order(self.custody.successor(), &granted);
         let digest = granted.checked().order().digest();
+        if let Some(later) = self.custody.successor().filter(|s| repeated && s.order != Some(digest)) {
+            // The order took the place of every plan of before it: this one came later.
+            return Err(OtherTarget::Promised {
+                expected: later.target.measurement,
+                shown_at: later.shown_at,
+                got: granted.target().measurement,
+                got_at: granted.head(),
+            }
+            .into());
+        }
+        let promise = Promise::by_order(self.custody.successor(), &granted);
         let authority = hash("baton order authority v1", &[&digest.0, &granted.target().digest().0]);
         let transfer = self.transfer_of(&asked, &authority, granted.record());
         let keyring = self.serving()?.keyring.danger_encode();
