@@ -5,6 +5,7 @@ mod demo_folder;
 mod evidence;
 mod light;
 mod log;
+mod orders;
 mod policy;
 mod quote;
 mod support;
