@@ -198,6 +198,10 @@ fn h22_an_order_on_a_live_chain_is_public_in_a_transaction_and_recorded() {
     assert_eq!(refused(lab.ahead(o3, n2, plan.id)), "offer/Authorize/Target/Downgrade");
     lab.ahead(o, n2, plan.id).unwrap();
     assert_eq!(lab.status(o).emergencies.unwrap().promised_by, None, "a later plan supersedes an order");
+    let again = lab.ask(o, n, Kind::Upgrade).unwrap();
+    let tx = lab.publish(&again.record).unwrap();
+    let shown = on_chain(&mut lab, o, &signed, &public, &tx);
+    assert_eq!(refused(offer(&mut lab, &again, &shown)), "offer/OtherTarget/Promised", "and the order does not come back");
 }
 
 fn memo(lab: &mut Lab, text: &str) -> Included {
@@ -490,6 +494,49 @@ fn a_rotation_is_recorded_and_changes_nothing_yet() {
     let shown = Public::new(&lab).evidence(&sign(made, &[41, 42]), "x", NOTICE_SECS);
     let evidence = OrderEvidence { nonce: Some(Digest32([3; 32])), ..shown }.to_cbor();
     assert_eq!(refused(lab.call(o, &Request::Command { evidence })), "order/Order/UnknownNonce");
+}
+
+#[test]
+fn rule6_orders_in_any_sequence_rise_or_are_refused_and_never_take_serving_away() {
+    let (lab, o, _) = dead();
+    for sequences in [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]] {
+        let mut lab = lab.clone();
+        let fix = lab.cell(0, B::V3);
+        let measurement = lab.status(fix).identity.measurement;
+        let mut highest = 0;
+        for sequence in sequences {
+            let got = match sequence {
+                1 => {
+                    let made = order(&mut lab, o, 1, Action::Freeze { measurement, proposals_through: 99 });
+                    command(&mut lab, o, &sign(made, &[41, 43]), 0, None)
+                }
+                2 => {
+                    let made = order(&mut lab, o, 2, Action::Rotate);
+                    command(&mut lab, o, &sign(made, &[42, 43]), NOTICE_SECS, None)
+                }
+                _ => {
+                    let signed = to(&mut lab, o, fix, 3);
+                    let asked = lab.ask(o, fix, Kind::Upgrade).unwrap();
+                    let shown = Public::new(&lab).evidence(&signed, &asked.record.encode(), NOTICE_SECS);
+                    refused(offer(&mut lab, &asked, &shown))
+                }
+            };
+            if sequence > highest {
+                assert_eq!(got, OBEYED, "{sequence} of {sequences:?}");
+                highest = sequence;
+            } else {
+                assert!(got.ends_with("Sequence/Older"), "{sequence} of {sequences:?}: {got}");
+            }
+            lab.start(o).unwrap();
+            let status = lab.status(o);
+            assert!(status.serving && !status.epochs.is_empty());
+            let obeyed: Vec<u64> = status.emergencies.unwrap().obeyed.iter().map(|e| e.sequence).collect();
+            assert!(obeyed.windows(2).all(|w| w[0] < w[1]), "{obeyed:?}");
+            assert_eq!(obeyed.last(), Some(&highest));
+        }
+        let frozen = lab.status(o).emergencies.unwrap().frozen;
+        assert!(frozen.is_empty(), "a later order names the build again");
+    }
 }
 
 /// The account key of a validator's operator, made as the devnet makes it.
