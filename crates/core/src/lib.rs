@@ -32,8 +32,10 @@ extern crate std;
 pub mod barrier;
 pub mod branch;
 mod cbor;
+pub mod ceremony;
 pub mod context;
 pub mod custody;
+pub mod escrow;
 #[cfg(any(test, feature = "sim"))]
 pub mod fake;
 pub mod handover;
@@ -41,6 +43,7 @@ pub mod hpke_box;
 pub mod keeper;
 pub mod keyring;
 pub mod legacy;
+pub mod lifeboat;
 pub mod log;
 pub mod messages;
 pub mod note;
@@ -50,5 +53,6 @@ pub mod policy;
 
 pub mod seal;
 pub mod secret;
+pub mod shares;
 pub mod transfers;
 pub mod witness;

@@ -19,6 +19,9 @@ extern crate alloc;
 #[cfg(any(feature = "sim", feature = "serve"))]
 extern crate std;
 
+#[cfg(feature = "sim")]
+pub mod ceremony;
+pub mod lifeboat;
 pub mod link;
 pub mod refusal;
 #[cfg(feature = "serve")]

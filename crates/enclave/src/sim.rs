@@ -57,9 +57,14 @@ pub struct Image {
 impl Image {
     /// Builds and signs: name, version and policy are all measured.
     pub fn build(name: &str, version: &str, policy: &Policy, key: &SigningKey, svn: u16) -> Result<Self, LaunchError> {
-        let sgxs = sgxs::sim_build(name, version, &policy.to_cbor());
+        Self::program(name, version, &policy.to_cbor(), key, (PRODUCT_ID, svn))
+    }
+
+    /// The same for a program of another product id whose measured pages hold something else than a policy.
+    pub fn program(name: &str, version: &str, contents: &[u8], key: &SigningKey, id_svn: (u16, u16)) -> Result<Self, LaunchError> {
+        let sgxs = sgxs::sim_build(name, version, contents);
         let measurement = sgxs::measure(&sgxs)?.measurement;
-        let sigstruct = key.sign_build(measurement, PRODUCT_ID, svn)?.to_bytes().to_vec();
+        let sigstruct = key.sign_build(measurement, id_svn.0, id_svn.1)?.to_bytes().to_vec();
         Ok(Image { sgxs, sigstruct })
     }
 
@@ -110,13 +115,19 @@ impl Machine {
 
     /// ECREATE, EADD, EEXTEND, EINIT: the enclave's platform and the policy in its measured pages.
     pub fn launch(&self, image: &Image, how: &Launch) -> Result<(SimPlatform, Policy), LaunchError> {
+        let (platform, policy) = self.launch_program(image, how)?;
+        Ok((platform, Policy::from_cbor(&policy)?))
+    }
+
+    /// The same for a program whose measured pages hold something else than a policy.
+    pub fn launch_program(&self, image: &Image, how: &Launch) -> Result<(SimPlatform, Vec<u8>), LaunchError> {
         let debug = if how.debug { flags::DEBUG } else { 0 };
         let attributes = Attributes { flags: flags::MODE64BIT | debug, xfrm: 3 };
         let sigstruct = check_sigstruct(&image.sigstruct)?;
         let identity = sigstruct.launch(image.measurement()?, attributes, 0)?;
-        let (_, _, policy) = image.contents()?;
+        let (_, _, contents) = sgxs::sim_contents(&image.sgxs).ok_or(LaunchError::NotABuild)?;
         let rng = ChaCha20Rng::from_seed(hash("baton sim rdrand v1", &[&how.entropy]).0);
-        Ok((SimPlatform { cpu: self.cpu.clone(), identity, rng }, policy))
+        Ok((SimPlatform { cpu: self.cpu.clone(), identity, rng }, contents))
     }
 
     /// TARGETINFO of the quoting enclave, 512 bytes.
