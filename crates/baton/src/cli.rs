@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{evidence, evidence_show, light, log, order, policy, quote, witness};
+use crate::commands::{build, evidence, evidence_show, light, log, order, policy, quote, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
+use crate::world::Platform;
 
 macro_rules! examples {
     ($($line:literal),* $(,)?) => {
@@ -62,6 +63,107 @@ enum Command {
     /// A witness of logs
     #[command(subcommand)]
     Witness(WitnessCommand),
+    /// Make an SGX image of a program, without a policy
+    Convert(ConvertArgs),
+    /// Put a policy into an SGX program, and sign the build
+    Sign(SignArgs),
+    /// Say everything about an enclave's file: measurement, memory, policy, signature
+    Measure(MeasureArgs),
+    /// Developers' signatures on builds
+    #[command(subcommand)]
+    Sigstruct(SigstructCommand),
+}
+
+/// Arguments of `baton convert`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton convert program.elf --out program.sgxs",
+    "baton convert program.elf --out program.sgxs --heap 128",
+))]
+pub struct ConvertArgs {
+    /// The program, an ELF file of x86_64-fortanix-unknown-sgx; scripts/sgx-build makes it
+    #[arg(value_name = "ELF")]
+    pub program: PathBuf,
+    /// Where the image goes
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Heap, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub heap: u64,
+    /// Stack of each thread, in KiB
+    #[arg(long, value_name = "KIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(4..=65536))]
+    pub stack: u64,
+    /// Threads that may be inside at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub threads: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `baton sign`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton sign program.sgxs --policy v2.policy.toml --key signer.pem --svn 2 --out v2.sgxs",
+    "baton sign published.sgxs --policy mine.toml --out mine.sgxs     another policy in a published build",
+))]
+pub struct SignArgs {
+    /// The program: ELF, or an image with or without a policy
+    #[arg(value_name = "PROGRAM")]
+    pub program: PathBuf,
+    /// The policy to put in (TOML or CBOR); without it the one that is in
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// RSA-3072 key with exponent 3 in PEM, or the number of a development key, which everybody has
+    #[arg(long, value_name = "FILE|1|2", default_value = "1")]
+    pub key: String,
+    /// ISVSVN
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub svn: u16,
+    /// Where the image goes; the SIGSTRUCT goes beside it, as .sig
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `baton measure`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton measure v2.sgxs",
+    "baton measure v2.sgxs --sig signed-by-others.sig --json",
+))]
+pub struct MeasureArgs {
+    /// An enclave's image
+    #[arg(value_name = "SGXS")]
+    pub file: PathBuf,
+    /// Its SIGSTRUCT; without it the .sig file beside the image, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub sig: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum SigstructCommand {
+    /// Show a SIGSTRUCT, and whether its signature holds
+    Show(SigstructArgs),
+}
+
+/// Arguments of `baton sigstruct show`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton sigstruct show v2.sig",
+))]
+pub struct SigstructArgs {
+    /// A SIGSTRUCT, 1808 bytes
+    #[arg(value_name = "SIG")]
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `baton demo`.
@@ -70,6 +172,7 @@ enum Command {
     "baton demo",
     "baton demo --keep ./demo      keep sealed files, evidence and logs, for the other commands",
     "baton demo --resume ./demo    go on where a demo was killed",
+    "baton demo --platform softsgx --program v1/program.sgxs --program v2/program.sgxs",
 ))]
 pub struct DemoArgs {
     /// Keep everything in this folder, which must be new or empty
@@ -78,6 +181,12 @@ pub struct DemoArgs {
     /// Go on with the demo that was kept in this folder
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
+    /// Where the enclaves run
+    #[arg(long, value_enum, default_value_t = PlatformArg::Sim)]
+    pub platform: PlatformArg,
+    /// softsgx: a program that scripts/sgx-build made, for v1; a second one is for v2
+    #[arg(long, value_name = "FILE")]
+    pub program: Vec<PathBuf>,
     /// How many nodes the network has at first, 3 to 50
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub nodes: usize,
@@ -89,11 +198,23 @@ pub struct DemoArgs {
     pub json: bool,
 }
 
+/// Where enclaves run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PlatformArg {
+    /// In process, on software keys.
+    #[default]
+    Sim,
+    /// The real SGX program, on a software SGX CPU.
+    Softsgx,
+}
+
 impl Default for DemoArgs {
     fn default() -> Self {
         DemoArgs {
             keep: None,
             resume: None,
+            platform: PlatformArg::Sim,
+            program: Vec::new(),
             nodes: 4,
             seed: None,
             json: false,
@@ -349,15 +470,31 @@ fn run(cli: Cli) -> Exit {
         Command::Order(OrderCommand::Publish(args)) => (order::publish(&args), args.json),
         Command::Witness(WitnessCommand::Key(args)) => (witness::key(&args), args.json),
         Command::Witness(WitnessCommand::Run(args)) => (witness::run(&args), args.json),
+        Command::Convert(args) => (build::convert(&args), args.json),
+        Command::Sign(args) => (build::sign(&args), args.json),
+        Command::Measure(args) => (build::measure(&args), args.json),
+        Command::Sigstruct(SigstructCommand::Show(args)) => (build::sigstruct(&args), args.json),
     };
     finish(answer, json)
 }
 
 /// The demo speaks while it runs; only how it ended is left to say.
 fn demo(args: &DemoArgs) -> Exit {
+    let platform = match (args.platform, &args.program[..]) {
+        (PlatformArg::Sim, []) => Ok(Platform::Sim),
+        (PlatformArg::Sim, _) => Err(anyhow::anyhow!("--program is for softsgx: expected none on sim, got one; add --platform softsgx")),
+        // A run that is taken up again has its programs in its folder.
+        (PlatformArg::Softsgx, []) if args.resume.is_some() => Ok(Platform::Sim),
+        (PlatformArg::Softsgx, programs) => Platform::soft_sgx(programs),
+    };
+    let platform = match platform {
+        Ok(p) => p,
+        Err(e) => return finish(Err(Failure::input(format!("{e:#}"))), args.json),
+    };
     let options = crate::demo::Options {
         keep: args.keep.clone(),
         resume: args.resume.clone(),
+        platform,
         nodes: args.nodes,
         seed: args.seed.unwrap_or(1),
         json: args.json,
@@ -404,7 +541,7 @@ mod tests {
         }
         let mut all = Vec::new();
         leaves(&Cli::command(), &mut all);
-        assert_eq!(all.len(), 18);
+        assert_eq!(all.len(), 22);
         for mut c in all {
             // Lines are wrapped.
             let help = c

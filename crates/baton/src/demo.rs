@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::world::build::{GRACE_BLOCKS, LEAD_BLOCKS};
 use crate::world::ops::PLAN_NAME;
-use crate::world::{Named, World};
+use crate::world::{Named, Platform, World};
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Options {
     pub resume: Option<PathBuf>,
     /// How many nodes at first.
     pub nodes: usize,
+    /// Where enclaves run; a run that is taken up again stays where it was.
+    pub platform: Platform,
     /// What the chain's and the PKI's keys are made from.
     pub seed: u64,
     /// Machine-readable output, one object a line.
@@ -77,11 +79,11 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("a demo of {} nodes\nexpected: {MIN_NODES} to {MAX_NODES}\ngot: {}\nnext: try --nodes 4 (the barrier of the demo wants {MIN_NODES} machines)", options.nodes, options.nodes);
     }
     let world = match (&options.resume, &options.keep) {
-        (Some(dir), None) => World::open(dir, options.seed, options.nodes)?,
-        (None, Some(dir)) => World::create(dir, options.seed, options.nodes)?,
+        (Some(dir), None) => World::open(dir, options.seed, options.nodes, options.platform.clone())?,
+        (None, Some(dir)) => World::create_on(dir, options.seed, options.nodes, options.platform.clone())?,
         (None, None) => {
             let scratch = tempfile::Builder::new().prefix("baton-demo-").tempdir()?.keep();
-            World::create(&scratch, options.seed, options.nodes)?
+            World::create_on(&scratch, options.seed, options.nodes, options.platform.clone())?
         }
         (Some(_), Some(_)) => bail!("--keep and --resume name two runs\nexpected: one of them\nnext: --resume takes up what --keep began"),
     };
@@ -146,11 +148,11 @@ impl Story {
             return Ok(());
         }
         const WHAT: [&str; 4] = ["handover", "activation", "joined", "erase"];
-        println!("\n{:<8}{}", "node", WHAT.map(|w| format!("{:>24}", format!("{w} (ms @ height)"))).concat());
+        println!("\n{:<8}{}", "node", WHAT.map(|w| format!("{:>26}", format!("{w} (ms @ height)"))).concat());
         for node in &self.world.nodes {
             let cell = |what: &str| {
                 let m = p.milestones.iter().find(|m| m.node == node.name && m.what == what);
-                format!("{:>24}", m.map_or("-".into(), |m| format!("{:.1} @ {}", m.ms, m.height)))
+                format!("{:>26}", m.map_or("-".into(), |m| format!("{:.1} @ {}", m.ms, m.height)))
             };
             println!("{:<8}{}", node.name, WHAT.map(cell).concat());
         }

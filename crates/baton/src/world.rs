@@ -7,6 +7,7 @@
 pub mod build;
 mod node;
 pub mod ops;
+pub mod platform;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use build::{Build, Named};
 pub use node::Node;
+pub use platform::Platform;
 
 /// What a world is made from, and how far it has come.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub struct Progress {
     pub version: u8,
     /// What keys of the chain and of the development PKI are made from.
     pub seed: u64,
+    /// Where enclaves run: `sim` or `softsgx`.
+    #[serde(default = "sim")]
+    pub platform: String,
     /// How many nodes the network has.
     pub nodes: usize,
     /// Voting power of the validators.
@@ -56,9 +61,14 @@ pub struct Milestone {
     pub ms: f64,
 }
 
+fn sim() -> String {
+    Platform::Sim.name().into()
+}
+
 /// A network in a folder.
 pub struct World {
     dir: PathBuf,
+    platform: Platform,
     /// The embedded chain.
     pub chain: Devnet,
     /// The development PKI of its machines.
@@ -70,8 +80,13 @@ pub struct World {
 }
 
 impl World {
-    /// A new world in an empty folder.
+    /// A new world on `sim`, in an empty folder.
     pub fn create(dir: &Path, seed: u64, nodes: usize) -> Result<Self> {
+        Self::create_on(dir, seed, nodes, Platform::Sim)
+    }
+
+    /// A new world in an empty folder.
+    pub fn create_on(dir: &Path, seed: u64, nodes: usize, platform: Platform) -> Result<Self> {
         if dir.join("progress.json").exists() {
             bail!("{} already holds a run\nexpected: an empty folder\nnext: --resume it, or name another folder", dir.display());
         }
@@ -82,6 +97,7 @@ impl World {
         let progress = Progress {
             version: 1,
             seed,
+            platform: platform.name().into(),
             nodes,
             powers: (0..nodes.max(4) as u64).map(|i| 100 - 15 * (i % 6)).collect(),
             proposal: None,
@@ -89,15 +105,16 @@ impl World {
             done: Vec::new(),
             milestones: Vec::new(),
         };
+        platform.save(dir)?;
         Self::save(dir, &progress)?;
-        Self::with(dir, progress)
+        Self::with(dir, progress, platform)
     }
 
-    /// Takes a run up again. A run that was killed before it had begun is begun.
-    pub fn open(dir: &Path, seed: u64, nodes: usize) -> Result<Self> {
+    /// Takes a run up again. A run that was killed before it had begun is begun, on `platform`.
+    pub fn open(dir: &Path, seed: u64, nodes: usize, platform: Platform) -> Result<Self> {
         let path = dir.join("progress.json");
         if dir.is_dir() && !path.exists() && nothing_begun(dir)? {
-            return Self::create(dir, seed, nodes);
+            return Self::create_on(dir, seed, nodes, platform);
         }
         let text = fs::read(&path).with_context(|| {
             format!("{} holds no run to take up\nexpected: a folder that `baton demo --keep` made\nnext: start one with --keep", dir.display())
@@ -107,17 +124,18 @@ impl World {
         if progress.version != 1 {
             bail!("{} has version {}\nexpected: 1\nnext: use the release that wrote it", path.display(), progress.version);
         }
-        Self::with(dir, progress)
+        let platform = Platform::load(&progress.platform, dir)?;
+        Self::with(dir, progress, platform)
     }
 
-    fn with(dir: &Path, progress: Progress) -> Result<Self> {
+    fn with(dir: &Path, progress: Progress, platform: Platform) -> Result<Self> {
         let journal = dir.join("chain");
         // A chain that was never stored was never seen by anyone.
         let chain = match journal.join("devnet.json").exists() {
             true => Devnet::load(&journal)?,
             false => Devnet::new(Config { seed: progress.seed, powers: progress.powers.clone(), ..Config::default() })?,
         };
-        let mut world = World { dir: dir.into(), chain, pki: pki(progress.seed)?, nodes: Vec::new(), progress };
+        let mut world = World { dir: dir.into(), platform, chain, pki: pki(progress.seed)?, nodes: Vec::new(), progress };
         world.make_nodes()?;
         Ok(world)
     }
@@ -132,9 +150,15 @@ impl World {
         for i in 0..=self.progress.nodes {
             let name = format!("node{i}");
             let machine = self.machine(&name)?;
-            self.nodes.push(Node::new(&self.dir.join("nodes").join(&name), &name, machine));
+            let launcher = self.platform.launcher(&machine)?;
+            self.nodes.push(Node::new(&self.dir.join("nodes").join(&name), &name, machine, launcher));
         }
         Ok(())
+    }
+
+    /// Where its enclaves run.
+    pub fn platform(&self) -> &Platform {
+        &self.platform
     }
 
     /// A machine of this world's PKI. The same name gives the same machine.
@@ -203,7 +227,8 @@ impl World {
 /// True if a folder holds nothing but what a run leaves that is killed before its first file is whole.
 fn nothing_begun(dir: &Path) -> Result<bool> {
     for entry in fs::read_dir(dir)? {
-        if entry?.file_name() != "progress.new" {
+        let name = entry?.file_name();
+        if name != "progress.new" && name != platform::FOLDER {
             return Ok(false);
         }
     }

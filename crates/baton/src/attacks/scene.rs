@@ -81,7 +81,7 @@ impl Scene {
     /// A seat on a machine that the world does not have yet.
     pub fn seat_on(&mut self, machine: Rc<Machine>, name: &str, build: &Build) -> Result<Seat> {
         let dir = self.world.dir().join(format!("machine{}", self.world.nodes.len()));
-        self.world.nodes.push(Node::new(&dir, name, machine));
+        self.world.nodes.push(Node::new(&dir, name, machine.clone(), machine));
         self.seat(self.world.nodes.len() - 1, name, build)
     }
 

@@ -1,5 +1,6 @@
 //! One module for each group of commands.
 
+pub mod build;
 pub mod evidence;
 pub mod evidence_show;
 pub mod light;

@@ -10,8 +10,10 @@ use baton_chain::policy::{ChainPolicy, Checkpoint};
 use baton_core::keyring::Commitment;
 use baton_core::policy::{Admission, BarrierRules, EpochCommitment, FORMAT, Origin, Phase, Policy};
 use baton_enclave::sim::{Image, PRODUCT_ID};
+use baton_host::sgx::image::Pages;
+use baton_host::sgx::sign;
 
-use super::World;
+use super::{Platform, World};
 
 /// The builds that a world knows by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +52,12 @@ impl Build {
     /// Builds and signs with a development key.
     pub fn new(version: &str, policy: Policy, key: u8, svn: u16) -> Result<Self> {
         let image = Image::build("baton-sim", version, &policy, &SigningKey::development(key)?, svn)?;
+        Ok(Build { measurement: image.measurement()?, image, policy })
+    }
+
+    /// Puts the policy into a real program, and signs with a development key.
+    pub fn of_program(program: &Pages, policy: Policy, key: u8, svn: u16) -> Result<Self> {
+        let image = sign::build(program, &policy, &SigningKey::development(key)?, svn)?;
         Ok(Build { measurement: image.measurement()?, image, policy })
     }
 }
@@ -107,7 +115,10 @@ impl World {
         let (sgxs, sig) = (dir.join(format!("{}.sgxs", which.name())), dir.join(format!("{}.sig", which.name())));
         if let (Ok(sgxs), Ok(sigstruct)) = (fs::read(&sgxs), fs::read(&sig)) {
             let image = Image { sgxs, sigstruct };
-            let (_, _, policy) = image.contents()?;
+            let policy = match self.platform() {
+                Platform::Sim => image.contents()?.2,
+                Platform::SoftSgx(_) => Pages::from_sgxs(&image.sgxs)?.policy()?,
+            };
             return Ok(Build { measurement: image.measurement()?, image, policy });
         }
         let build = self.make_build(which)?;
@@ -119,10 +130,18 @@ impl World {
     }
 
     fn make_build(&self, which: Named) -> Result<Build> {
-        match which {
-            Named::V1 => Build::new("1.0.0", self.policy(Origin::Genesis, 2)?, 1, 1),
-            Named::V2 => Build::new("2.0.0", self.policy(self.committed()?, 5)?, 1, 2),
-            Named::V3 => Build::new("3.0.0", self.policy(self.committed()?, 5)?, 1, 3),
+        let (version, origin, checkpoint, svn) = match which {
+            Named::V1 => ("1.0.0", Origin::Genesis, 2, 1),
+            Named::V2 => ("2.0.0", self.committed()?, 5, 2),
+            Named::V3 => ("3.0.0", self.committed()?, 5, 3),
+        };
+        let policy = self.policy(origin, checkpoint)?;
+        match self.platform() {
+            Platform::Sim => Build::new(version, policy, 1, svn),
+            Platform::SoftSgx(programs) => {
+                let program = if which == Named::V1 { programs.first() } else { programs.last() };
+                Build::of_program(program.context("a softsgx world has a program")?, policy, 1, svn)
+            }
         }
     }
 
@@ -140,7 +159,8 @@ pub const LEAD_BLOCKS: u64 = 20;
 /// Blocks after X before a receipt counts at the barrier.
 pub const GRACE_BLOCKS: u64 = 5;
 
-fn write_then_rename(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+/// Writes a file whole, or not at all.
+pub fn write_then_rename(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
     let tmp = path.with_extension("new");
     fs::write(&tmp, bytes)?;
     Ok(fs::rename(tmp, path)?)

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail};
 use baton_enclave::sim::Machine;
 use baton_enclave::wire::{Reply, Request, Under};
-use baton_host::seat::Seat;
+use baton_host::link::Launcher;
+use baton_host::seat::{Seat, SeatError};
 
 use super::{Build, Named};
 
@@ -18,18 +19,25 @@ pub struct Node {
     pub name: String,
     dir: PathBuf,
     machine: Rc<Machine>,
+    launcher: Rc<dyn Launcher>,
     seats: HashMap<String, Seat>,
 }
 
 impl Node {
-    /// A node in a folder.
-    pub fn new(dir: &Path, name: &str, machine: Rc<Machine>) -> Self {
-        Node { name: name.into(), dir: dir.into(), machine, seats: HashMap::new() }
+    /// A node in a folder, whose enclaves `launcher` runs.
+    pub fn new(dir: &Path, name: &str, machine: Rc<Machine>, launcher: Rc<dyn Launcher>) -> Self {
+        Node { name: name.into(), dir: dir.into(), machine, launcher, seats: HashMap::new() }
     }
 
     /// Its machine.
     pub fn machine(&self) -> &Rc<Machine> {
         &self.machine
+    }
+
+    /// A seat of a build in another folder, on this machine, not running.
+    pub fn open_at(&self, dir: &Path, build: &Build) -> Result<Seat, SeatError> {
+        let (machine, launcher) = (self.machine.clone(), self.launcher.clone());
+        Seat::open_on(dir, machine, launcher, build.image.clone(), Box::new(os_entropy))
     }
 
     /// The seat of a build, running: the restart path is the only path.
@@ -40,7 +48,8 @@ impl Node {
     /// A seat under a name of its own: a second instance of the same build, or a build of no name.
     pub fn seat_named(&mut self, name: &str, build: &Build) -> Result<&mut Seat> {
         if !self.seats.contains_key(name) {
-            let seat = Seat::open(&self.dir.join(name), self.machine.clone(), build.image.clone(), Box::new(os_entropy))?;
+            let (machine, launcher) = (self.machine.clone(), self.launcher.clone());
+            let seat = Seat::open_on(&self.dir.join(name), machine, launcher, build.image.clone(), Box::new(os_entropy))?;
             self.seats.insert(name.into(), seat);
         }
         let seat = self.seats.get_mut(name).context("the seat was just opened")?;
