@@ -25,7 +25,7 @@ impl Platform {
     /// Reads programs that scripts/sgx-build made.
     pub fn soft_sgx(programs: &[PathBuf]) -> Result<Self> {
         if programs.is_empty() {
-            bail!("softsgx runs real programs, and none was named\nexpected: --program FILE, for v1 and then for v2\nnext: scripts/sgx-build --fast --version 1.0.0 --out target/v1, and again for v2; then --program target/v1/program.sgxs --program target/v2/program.sgxs");
+            bail!("softsgx runs real programs, and none was named\nexpected: --program FILE, for v1 and then for v2\nnext: scripts/sgx-build --fast --version 1.0.0 --out target/v1, the same for v2, and then --program target/v1/program.sgxs --program target/v2/program.sgxs");
         }
         let mut out = Vec::new();
         for path in programs {
