@@ -4,7 +4,7 @@
 //! an order with a number at or below the highest one is refused, except that the very same order may be shown again,
 //! which repeats a handover and changes nothing otherwise.
 
-use alloc::{string::ToString, vec::Vec};
+use alloc::{boxed::Box, string::ToString, vec::Vec};
 
 use baton_attest::identity::{Digest32, Identity, Measurement, hash};
 use baton_chain::light::{LightClient, TrustedHeader};
@@ -204,7 +204,7 @@ pub enum DateError {
     Malformed,
     /// The proof.
     #[error("the date: {0}")]
-    Notice(#[from] NoticeError),
+    Notice(Box<NoticeError>),
     /// Too long ago.
     #[error("witnesses say that it is at least {now} (unix seconds), the last date shown here was {last}: expected at most {period_secs} seconds between; this copy was set aside for too long, join from a peer")]
     SetAside {
@@ -454,7 +454,7 @@ impl<P: Platform> Keeper<P> {
             witnesses: self.policy.witnesses.as_ref(),
             light,
         };
-        let now = public.date(text, &proof)?;
+        let now = public.date(text, &proof).map_err(|e| DateError::Notice(e.into()))?;
         let period_secs = self.policy.chain.trusting_period_secs;
         match self.emergencies.dated {
             Some(last) if now > last.saturating_add(period_secs) => Err(DateError::SetAside { now, last, period_secs }),

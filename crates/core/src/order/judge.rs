@@ -3,7 +3,7 @@
 //! Nothing else makes one. The caller owns the light client and has moved its head where the evidence leads, as for
 //! [`baton_chain::authorize::Judge`].
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use baton_attest::identity::{Digest32, Identity, encode};
 use baton_attest::policy::BuildError;
@@ -146,7 +146,7 @@ pub enum OrderError {
     },
     /// Not public, or not for long enough.
     #[error(transparent)]
-    Notice(NoticeError),
+    Notice(Box<NoticeError>),
     /// Nothing shows that it is of now.
     #[error("nothing shows that this view is of now: put {expected:?} into a transaction or the witnessed log")]
     NoFreshness {
@@ -155,7 +155,7 @@ pub enum OrderError {
     },
     /// Not fresh.
     #[error("freshness: {0}")]
-    Stale(NoticeError),
+    Stale(Box<NoticeError>),
     /// The nonce is nobody's.
     #[error("the order's evidence answers no open hello of this instance: ask for a hello again")]
     UnknownNonce,
@@ -314,7 +314,7 @@ enum Needed<'a> {
 impl OrderJudge<'_> {
     /// The source's side of a handover by order.
     pub fn handover(&self, transfer: &Transfer<'_>, evidence: &OrderEvidence) -> Result<OrderedHandover, OrderError> {
-        let signed = self.to_this_build(evidence)?;
+        let signed = self.for_this_build(evidence)?;
         let Action::Handover { to } = signed.order().action else {
             return Err(OrderError::OtherKind { expected: "handover", got: signed.order().kind() });
         };
@@ -350,7 +350,7 @@ impl OrderJudge<'_> {
     /// A rewind, a freeze or a rotation. `is_open` knows the nonces of this instance's hellos. A freeze must be public and
     /// waits for nothing: it gives nothing away, and it comes in time or not at all.
     pub fn command(&self, evidence: &OrderEvidence, is_open: impl Fn(&Digest32) -> bool) -> Result<CheckedOrder, OrderError> {
-        let signed = self.to_this_build(evidence)?;
+        let signed = self.for_this_build(evidence)?;
         let nonce = evidence.nonce.filter(|n| is_open(n)).ok_or(OrderError::UnknownNonce)?;
         let text = fresh_memo(&nonce);
         let needed = match signed.order().kind() {
@@ -387,7 +387,7 @@ impl OrderJudge<'_> {
         }
     }
 
-    fn to_this_build(&self, evidence: &OrderEvidence) -> Result<SignedOrder, OrderError> {
+    fn for_this_build(&self, evidence: &OrderEvidence) -> Result<SignedOrder, OrderError> {
         let signed = self.of_this_chain(evidence)?;
         let (expected, order) = (self.own.digest(), signed.order());
         if order.from != expected {
@@ -422,11 +422,11 @@ impl OrderJudge<'_> {
             Needed::PublicAndFresh(text) => (Wait { blocks: 0, dates: false }, Some(*text)),
             Needed::Notice => (Wait { blocks: council.notice_blocks, dates: true }, None),
         };
-        let since = public.notice(&order.memo(), wait, &evidence.notice).map_err(OrderError::Notice)?;
+        let since = public.notice(&order.memo(), wait, &evidence.notice).map_err(|e| OrderError::Notice(e.into()))?;
         let mut date = None;
         if let Some(text) = fresh {
             let shown = evidence.fresh.as_ref().ok_or(OrderError::NoFreshness { expected: text.into() })?;
-            date = public.fresh(text, shown).map_err(OrderError::Stale)?;
+            date = public.fresh(text, shown).map_err(|e| OrderError::Stale(e.into()))?;
             date.map_or(Ok(()), |now| self.not_expired(&order, now))?;
         }
         Ok(CheckedOrder { order, authority, skipped, since, date })
