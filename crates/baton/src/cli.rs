@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, evidence, evidence_show, light, log, order, policy, quote, witness};
+use crate::commands::{
+    build, evidence, evidence_show, light, log, order, policy, quote, sit_out, snapshot, witness,
+};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 use crate::world::Platform;
@@ -18,8 +20,14 @@ macro_rules! examples {
 }
 
 mod orders;
+mod recovery;
 
 use orders::{OrderCommand, WitnessCommand};
+pub use recovery::{
+    BuildArg, NodeArgs, SitOutArgs, SitOutReturnArgs, SitOutShowArgs, SnapshotCreateArgs, SnapshotRestoreArgs,
+    SnapshotVerifyArgs,
+};
+use recovery::{SitOutCommand, SnapshotCommand};
 pub use orders::{
     OrderFileArgs, OrderKeyArgs, OrderKindArg, OrderNewArgs, OrderSignArgs, OrderVerifyArgs, WitnessKeyArgs, WitnessRunArgs,
 };
@@ -57,6 +65,12 @@ enum Command {
     /// The custody log
     #[command(subcommand)]
     Log(LogCommand),
+    /// A node's sealed files, log and policy in one bundle, and the way back from it
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// A node that stays on the old build on purpose, and its way back
+    #[command(subcommand)]
+    SitOut(SitOutCommand),
     /// Emergency orders
     #[command(subcommand)]
     Order(OrderCommand),
@@ -462,6 +476,12 @@ fn run(cli: Cli) -> Exit {
         Command::Policy(PolicyCommand::Check(args)) => (policy::check(&args), args.json),
         Command::Log(LogCommand::Show(args)) => (log::show(&args), args.json),
         Command::Log(LogCommand::Verify(args)) => (log::verify(&args), args.json),
+        Command::Snapshot(SnapshotCommand::Create(args)) => (snapshot::create(&args), args.json),
+        Command::Snapshot(SnapshotCommand::Verify(args)) => (snapshot::verify(&args), args.json),
+        Command::Snapshot(SnapshotCommand::Restore(args)) => (snapshot::restore(&args), args.json),
+        Command::SitOut(SitOutCommand::Begin(args)) => (sit_out::begin(&args), args.json),
+        Command::SitOut(SitOutCommand::Return(args)) => (sit_out::finish(&args), args.json),
+        Command::SitOut(SitOutCommand::Show(args)) => (sit_out::show(&args), args.json),
         Command::Order(OrderCommand::Key(args)) => (order::key(&args), args.json),
         Command::Order(OrderCommand::New(args)) => (order::new(&args), args.json),
         Command::Order(OrderCommand::Sign(args)) => (order::sign(&args), args.json),

@@ -13,6 +13,8 @@ pub mod orders;
 pub mod relay;
 pub mod seat;
 pub mod sgx;
+pub mod snapshot;
 pub mod store;
 pub mod trail;
+pub mod validator;
 pub mod witness;

@@ -8,4 +8,6 @@ pub mod log;
 pub mod order;
 pub mod policy;
 pub mod quote;
+pub mod sit_out;
+pub mod snapshot;
 pub mod witness;

@@ -8,4 +8,5 @@ mod log;
 mod orders;
 mod policy;
 mod quote;
+mod recovery;
 mod support;
