@@ -1,0 +1,190 @@
+//! From a program to a build: conversion, policy, signature, and the frames of a running enclave.
+
+mod elf;
+mod frames;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod soft;
+
+use baton_attest::sgxs::{PAGE_LEN, measure};
+use baton_attest::sigstruct::{SigningKey, check_sigstruct};
+use baton_core::policy::Policy;
+use baton_enclave::slot::{self, MAX_POLICY_BYTES, SLOT_LEN, SlotError};
+use baton_host::sgx::convert::{ConvertError, Layout, convert};
+use baton_host::sgx::image::{ImageError, Pages};
+use baton_host::sgx::inspect::Inspection;
+use baton_host::sgx::sign::{self, SignError};
+use elf::{ENTRY, NAMES, SLOT, Spec, VALUES};
+use sha2::{Digest, Sha256};
+
+/// Small, so that the streams are.
+const LAYOUT: Layout = Layout { heap_bytes: 16 << 12, stack_bytes: 4 << 12, threads: 2, debug: false };
+
+fn policy() -> Policy {
+    let mut policy: Policy = toml::from_str(include_str!("../../../../docs/policy.example.toml")).unwrap();
+    policy.builds.signers = vec![SigningKey::development(1).unwrap().signer(), SigningKey::development(2).unwrap().signer()];
+    policy
+}
+
+fn pages() -> Pages {
+    convert(&Spec::good().build(), &LAYOUT).unwrap()
+}
+
+fn other_policy() -> Policy {
+    let mut p = policy();
+    p.chain.lead_blocks += 1;
+    p
+}
+
+#[test]
+fn a_converted_program_knows_where_its_memory_lies() {
+    let pages = pages();
+    let values = pages.pages.iter().find(|p| p.offset == VALUES).unwrap().data.as_ref().unwrap();
+    let value = |name: &str| {
+        let at = 8 * NAMES.iter().position(|n| *n == name).unwrap();
+        u64::from_le_bytes(values[at..at + 8].try_into().unwrap())
+    };
+    let heap = SLOT + SLOT_LEN as u64;
+    assert_eq!((value("HEAP_BASE"), value("HEAP_SIZE")), (heap, 16 << 12));
+    assert_eq!((value("TEXT_BASE"), value("TEXT_SIZE")), (ENTRY, 4));
+    assert_eq!((value("RELA"), value("RELACOUNT"), value("DEBUG")), (0x700, 1, 0));
+    let memory = heap + (16 << 12) + 2 * (0x10000 + (4 << 12) + (3 << 12));
+    assert_eq!((value("CFGDATA_BASE"), value("ENCLAVE_SIZE")), (memory, memory.next_power_of_two()));
+    assert_eq!(pages.size, memory.next_power_of_two());
+}
+
+#[test]
+fn what_is_signed_is_the_sha256_of_the_file_and_what_the_library_measures() {
+    let image = sign::build(&pages(), &policy(), &SigningKey::development(1).unwrap(), 3).unwrap();
+    let sha: [u8; 32] = Sha256::digest(&image.sgxs).into();
+    assert_eq!(measure(&image.sgxs).unwrap().measurement.0, sha);
+    let checked = check_sigstruct(&image.sigstruct).unwrap();
+    assert_eq!((checked.fields().measurement.0, checked.fields().svn), (sha, 3));
+}
+
+#[test]
+fn same_program_and_policy_give_the_same_build_whoever_starts_from_what() {
+    let key = SigningKey::development(1).unwrap();
+    let from_elf = sign::build(&pages(), &policy(), &key, 1).unwrap();
+    // A voter starts from what was published, with whatever policy is in there.
+    let published = sign::build(&pages(), &other_policy(), &key, 1).unwrap();
+    assert_ne!(published.sgxs, from_elf.sgxs);
+    let again = sign::build(&Pages::from_sgxs(&published.sgxs).unwrap(), &policy(), &key, 1).unwrap();
+    assert_eq!(again, from_elf);
+    assert_eq!(Pages::from_sgxs(&again.sgxs).unwrap().policy().unwrap(), policy());
+}
+
+#[test]
+fn the_measurement_of_the_example_is_frozen() {
+    let image = pages().measurement().unwrap();
+    let golden = include_str!("../golden/converted.measurement");
+    assert_eq!(image.to_string(), golden.trim(), "the conversion gives another measurement to the same program");
+}
+
+#[test]
+fn a_stream_that_is_taken_apart_is_put_together_byte_for_byte() {
+    let bytes = pages().to_sgxs().unwrap();
+    assert_eq!(Pages::from_sgxs(&bytes).unwrap().to_sgxs().unwrap(), bytes);
+}
+
+#[test]
+fn a_build_without_a_policy_is_not_signed() {
+    let key = SigningKey::development(1).unwrap();
+    let e = sign::sign(&pages(), &key, 1).unwrap_err();
+    assert!(matches!(e, SignError::Image(ImageError::NoPolicy)), "{e}");
+    let mut invalid = policy();
+    invalid.chain.lead_blocks = 0;
+    let e = sign::build(&pages(), &invalid, &key, 1).unwrap_err();
+    assert!(matches!(e, SignError::Image(ImageError::Policy(_))), "{e}");
+}
+
+#[test]
+fn an_image_with_no_slot_or_two_is_no_build() {
+    for slots in [0, 2] {
+        let pages = convert(&Spec { slots, ..Spec::good() }.build(), &LAYOUT).unwrap();
+        assert!(matches!(pages.slot(), Err(ImageError::Slots { got }) if got == slots));
+    }
+}
+
+#[test]
+fn nothing_hides_behind_the_policy() {
+    let bytes = policy().to_cbor();
+    let good = slot::fill("1", &bytes).unwrap();
+    assert_eq!(slot::read(&good).unwrap().policy, bytes);
+    let mut hidden = good.clone();
+    *hidden.last_mut().unwrap() = 1;
+    assert!(matches!(slot::read(&hidden), Err(SlotError::Damaged(_))));
+    let mut long = good.clone();
+    long[64..68].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(matches!(slot::read(&long), Err(SlotError::Damaged(_))));
+    assert!(matches!(slot::read(&good[1..]), Err(SlotError::Length { .. })));
+    assert!(matches!(slot::fill("1", &vec![0; MAX_POLICY_BYTES + 1]), Err(SlotError::TooLong { .. })));
+}
+
+#[test]
+fn a_program_that_an_enclave_cannot_load_is_refused() {
+    let refused = |spec: Spec| convert(&spec.build(), &LAYOUT).unwrap_err().to_string();
+    let good = Spec::good;
+    assert!(refused(Spec { toolchain: 2, ..good() }).contains("toolchain version 2"));
+    assert!(refused(Spec { undefined: true, ..good() }).contains("malloc"));
+    assert!(refused(Spec { relocation_type: Some(1), ..good() }).contains("R_X86_64_RELATIVE"));
+    assert!(refused(Spec { relocation_at: Some(ENTRY), ..good() }).contains("writable"));
+    assert!(refused(Spec { relocation_at: Some(u64::MAX), ..good() }).contains("writable"));
+    assert!(refused(Spec { relocations_said: Some(2), ..good() }).contains("says 2 relocations"));
+    assert!(refused(Spec { init: true, ..good() }).contains("dynamic entry 12"));
+    for missing in ["sgx_entry", "HEAP_BASE", "ENCLAVE_SIZE", ".text", ".eh_frame_hdr", ".note.x86_64-fortanix-unknown-sgx"] {
+        let text = refused(Spec { without: Some(missing), ..good() });
+        assert!(text.contains(missing) && text.contains("scripts/sgx-build"), "{text}");
+    }
+}
+
+#[test]
+fn a21_a_cut_or_changed_program_never_panics() {
+    let good = Spec::good().build();
+    for len in (0..good.len()).step_by(61).chain(0..0x200) {
+        let _ = convert(&good[..len], &LAYOUT);
+    }
+    for at in (0..0xa00).chain(0x2100..0x2200).chain(good.len() - 64 * 11..good.len()) {
+        let mut bad = good.clone();
+        bad[at] ^= 0xff;
+        let _ = convert(&bad, &LAYOUT);
+    }
+    assert!(matches!(convert(b"#!/bin/sh\n", &LAYOUT), Err(ConvertError::Elf(_))));
+}
+
+#[test]
+fn a_layout_of_half_pages_is_refused() {
+    let program = Spec::good().build();
+    for bad in [Layout { heap_bytes: 4097, ..LAYOUT }, Layout { stack_bytes: 0, ..LAYOUT }, Layout { threads: 0, ..LAYOUT }] {
+        assert!(matches!(convert(&program, &bad), Err(ConvertError::Layout { .. })));
+    }
+}
+
+#[test]
+fn a21_a_cut_or_reordered_stream_is_refused() {
+    let good = pages().to_sgxs().unwrap();
+    for len in (0..good.len()).step_by(53) {
+        assert!(Pages::from_sgxs(&good[..len]).is_err() || len % 64 == 0);
+    }
+    // The first two pages change places: 64 of ECREATE, then 64 + 16 * 320 for each.
+    let page = 64 + 16 * 320;
+    let swapped = [&good[..64], &good[64 + page..64 + 2 * page], &good[64..64 + page], &good[64 + 2 * page..]].concat();
+    assert!(matches!(Pages::from_sgxs(&swapped), Err(ImageError::Stream(_))));
+    // A chunk less, and a chunk that is loaded but not measured.
+    let partial = [&good[..128], &good[128 + 320..]].concat();
+    assert!(matches!(Pages::from_sgxs(&partial), Err(ImageError::Partial { offset: 0 })));
+    let mut unmeasured = good.clone();
+    unmeasured[128..136].copy_from_slice(b"UNMEASRD");
+    assert!(matches!(Pages::from_sgxs(&unmeasured), Err(ImageError::Unmeasured { got: 1 })));
+}
+
+#[test]
+fn an_inspection_finds_heap_threads_and_the_memory_for_two() {
+    let (seen, _) = Inspection::of(&pages().to_sgxs().unwrap()).unwrap();
+    assert_eq!((seen.heap_bytes, seen.threads), (16 << 12, 2));
+    let what: Vec<_> = seen.segments.iter().map(|s| (s.what, s.bytes / PAGE_LEN as u64)).collect();
+    let thread = [("stack", 4), ("thread data", 1), ("thread control", 1), ("state save area", 1)];
+    assert_eq!(what[..4], [("constants", 1), ("code", 1), ("data, policy", 9), ("heap", 16)]);
+    assert_eq!(what[4..], [thread, thread].concat());
+    // 41 pages and a SECS, twice, and one version array page.
+    assert_eq!((seen.pages, seen.epc_bytes(1), seen.epc_bytes(2)), (41, 43 << 12, 85 << 12));
+}
