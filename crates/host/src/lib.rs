@@ -6,13 +6,16 @@
 #![deny(missing_docs)]
 
 pub mod bundle;
+pub mod ceremony;
 pub mod chain;
 pub mod gather;
+pub mod lifeboat;
 pub mod link;
 pub mod orders;
 pub mod relay;
 pub mod seat;
 pub mod sgx;
+pub mod shares;
 pub mod snapshot;
 pub mod store;
 pub mod trail;

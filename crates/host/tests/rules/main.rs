@@ -2,6 +2,7 @@
 //! interleavings under a hostile host.
 
 mod lab;
+mod lifeboat;
 mod moves;
 mod orders;
 mod property;

@@ -23,9 +23,9 @@ use crate::lab::{Asked, B, Failed, Lab};
 /// Blocks of notice.
 const NOTICE: u64 = 5;
 /// Seconds of notice.
-const NOTICE_SECS: u64 = 3600;
+pub const NOTICE_SECS: u64 = 3600;
 /// A time for witnesses that read no block.
-const NOON: u64 = 1_790_000_000;
+pub const NOON: u64 = 1_790_000_000;
 
 fn member(n: u8) -> SigningKey {
     SigningKey::from_bytes(&[n; 32])
@@ -48,13 +48,13 @@ pub fn witnesses() -> Witnesses {
 }
 
 /// The log of orders, and the witnesses that know it.
-struct Public {
-    log: OrderLog,
+pub struct Public {
+    pub log: OrderLog,
     witnesses: Vec<Witness<InMemory>>,
 }
 
 impl Public {
-    fn new(lab: &Lab) -> Self {
+    pub fn new(lab: &Lab) -> Self {
         let chain_id = &lab.chain.config().chain_id;
         let log = OrderLog::new(chain_id, &[60; 32]);
         let make = |n: u8| {
@@ -66,7 +66,7 @@ impl Public {
         Public { log, witnesses }
     }
 
-    fn cosign(&mut self, now: u64) {
+    pub fn cosign(&mut self, now: u64) {
         assert!(self.log.cosign(&mut self.witnesses, now).is_empty());
     }
 
@@ -95,7 +95,7 @@ fn order(lab: &mut Lab, from: usize, sequence: u64, action: Action) -> Order {
     }
 }
 
-fn sign(order: Order, by: &[u8]) -> SignedOrder {
+pub fn sign(order: Order, by: &[u8]) -> SignedOrder {
     let mut signed = SignedOrder::unsigned(order);
     for n in by {
         let key = CouncilKey::Ed25519(member(*n).verifying_key().to_bytes());

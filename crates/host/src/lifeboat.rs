@@ -1,0 +1,199 @@
+//! Runs lifeboats, and puts together what a release stands on.
+
+use baton_attest::identity::{Digest32, PlatformId, encode};
+use baton_attest::policy::TcbPolicy;
+use baton_attest::sigstruct::SigningKey;
+use baton_core::ceremony::{SessionInfo, ShareBox};
+use baton_core::escrow::Escrow;
+use baton_core::lifeboat::secret::Card;
+use baton_core::lifeboat::{ReleaseEvidence, Released, VERSION};
+use baton_core::messages::Attestation;
+use baton_core::order::notice::NoticeEvidence;
+use baton_core::order::signed::SignedOrder;
+use baton_core::seal::Slot;
+use baton_enclave::lifeboat::{Config, Lifeboat, PRODUCT_ID, Reply, Request, Said, StartError};
+use baton_enclave::sim::{Image, Launch, LaunchError, Machine, SimPlatform};
+
+use crate::ceremony::entropy;
+use crate::orders::{OrderLog, OrderLogError};
+use crate::shares::Attested;
+use crate::store::{SealedStore, StoreError};
+
+/// Why a lifeboat did not do what it was asked. What was there before is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeboatError {
+    /// The program refuses.
+    #[error("{0}")]
+    Refused(String),
+    /// Its file, or its measured pages.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The image.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The quote.
+    #[error(transparent)]
+    Quote(#[from] baton_attest::report::ReportError),
+    /// The log of orders.
+    #[error(transparent)]
+    Log(#[from] OrderLogError),
+    /// An answer that does not fit the question.
+    #[error("the program answered something else; start it again, nothing is lost")]
+    Answer,
+}
+
+/// The lifeboat's build for the simulator: one measurement for each set of rules for platforms.
+pub fn image(tcb: &TcbPolicy) -> Result<Image, LaunchError> {
+    let key = SigningKey::development(1)?;
+    let config = encode(&Config { version: 1, tcb: tcb.clone() });
+    Image::program("baton-lifeboat", "1", &config, &key, (PRODUCT_ID, 1))
+}
+
+/// An open session.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// For holders.
+    pub session: SessionInfo,
+    /// The same with its quote.
+    pub attested: Attested,
+    /// For the target.
+    pub hello: Vec<u8>,
+}
+
+/// A lifeboat on one machine.
+pub struct LifeboatSeat<'m> {
+    machine: &'m Machine,
+    store: SealedStore,
+    enclave: Lifeboat<SimPlatform>,
+    collateral: Vec<u8>,
+}
+
+impl<'m> LifeboatSeat<'m> {
+    /// Starts it over a folder. `collateral` goes beside its quotes.
+    pub fn start(machine: &'m Machine, image: &Image, store: SealedStore, collateral: &[u8]) -> Result<Self, LifeboatError> {
+        let newest = store.find(Slot::Custody)?.first().map(|f| store.read(f)).transpose()?;
+        let (platform, config) = machine.launch_program(image, &Launch { debug: false, entropy: entropy() })?;
+        let enclave = Lifeboat::start(platform, &config, newest.as_deref())?;
+        Ok(LifeboatSeat { machine, store, enclave, collateral: collateral.to_vec() })
+    }
+
+    /// One request, with what it wants stored.
+    pub fn call(&mut self, request: &Request) -> Result<Reply, LifeboatError> {
+        let mut response = self.enclave.handle(request);
+        while let Some(bytes) = response.store.take() {
+            let back = self.store.put(Slot::Custody, 1, &bytes)?;
+            response = self.enclave.handle(&Request::Stored { file: back });
+        }
+        match response.reply {
+            Some(Reply::Refused { message }) => Err(LifeboatError::Refused(message)),
+            Some(reply) => Ok(reply),
+            None => Err(LifeboatError::Answer),
+        }
+    }
+
+    fn said(&mut self, request: &Request) -> Result<Said, LifeboatError> {
+        match self.call(request)? {
+            Reply::Said(said) => Ok(said),
+            _ => Err(LifeboatError::Answer),
+        }
+    }
+
+    fn quoted(&self, report: &[u8]) -> Result<Attestation, LifeboatError> {
+        Ok(Attestation::Quoted { quote: self.machine.quote(report)?, collateral: self.collateral.clone() })
+    }
+
+    /// Makes the secret for these machines.
+    pub fn found(&mut self, platforms: &[PlatformId]) -> Result<(), LifeboatError> {
+        self.call(&Request::Found { platforms: platforms.to_vec() }).map(|_| ())
+    }
+
+    /// Gets the secret from another lifeboat.
+    pub fn join(&mut self, from: &mut LifeboatSeat<'_>) -> Result<(), LifeboatError> {
+        let hello = from.said(&Request::Hello)?.message;
+        let asked = self.said(&Request::Ask { hello, report_target: self.machine.qe_target() })?;
+        let attestation = self.quoted(&asked.report)?;
+        let report_target = from.machine.qe_target();
+        let offer = from.said(&Request::Give { request: asked.message, attestation, report_target })?;
+        let giver = from.quoted(&offer.report)?;
+        self.call(&Request::Accept { offer: offer.message, giver }).map(|_| ())
+    }
+
+    /// Public key and machines, for everybody.
+    pub fn card(&mut self) -> Result<(Card, Attested), LifeboatError> {
+        let said = self.said(&Request::Card { report_target: self.machine.qe_target() })?;
+        let card = minicbor::decode(&said.message).map_err(|_| LifeboatError::Answer)?;
+        let quote = self.machine.quote(&said.report)?;
+        Ok((card, Attested { version: 1, message: said.message, quote, collateral: self.collateral.clone() }))
+    }
+
+    /// Opens a session for one release.
+    pub fn open(&mut self, chain_id: &str, epoch: u64) -> Result<Opened, LifeboatError> {
+        let report_target = self.machine.qe_target();
+        let Reply::Opened { session, hello } = self.call(&Request::Open { chain_id: chain_id.into(), epoch, report_target })? else {
+            return Err(LifeboatError::Answer);
+        };
+        let info = SessionInfo::from_cbor(&session.message).map_err(|e| LifeboatError::Refused(e.to_string()))?;
+        let quote = self.machine.quote(&session.report)?;
+        let attested = Attested { version: 1, message: session.message, quote, collateral: self.collateral.clone() };
+        Ok(Opened { session: info, attested, hello })
+    }
+
+    /// Asks for a release.
+    pub fn release(&mut self, evidence: &ReleaseEvidence) -> Result<Released, LifeboatError> {
+        match self.call(&Request::Release { evidence: evidence.to_cbor() })? {
+            Reply::Released(released) => Ok(released),
+            _ => Err(LifeboatError::Answer),
+        }
+    }
+
+    /// Its identity digest: what an order to it names.
+    pub fn identity_digest(&mut self) -> Result<Digest32, LifeboatError> {
+        match self.call(&Request::Status)? {
+            Reply::Status { identity, .. } => Ok(identity.digest()),
+            _ => Err(LifeboatError::Answer),
+        }
+    }
+}
+
+/// What a target brings: its request, its quote, its machine.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Request to the lifeboat's hello.
+    pub request: Vec<u8>,
+    /// Quote over it.
+    pub attestation: Attestation,
+    /// The machine that the quote shows.
+    pub platform: PlatformId,
+}
+
+/// Evidence of a release, from the log in which order and release are public.
+pub fn evidence(
+    transcript: &[u8],
+    boxes: &[ShareBox],
+    escrow: &Escrow,
+    order: &SignedOrder,
+    log: &OrderLog,
+    release_text: &str,
+    target: &Target,
+) -> Result<ReleaseEvidence, LifeboatError> {
+    let NoticeEvidence::Witnessed { first, second, consistency } = log.notice(&order.order().memo())? else {
+        return Err(LifeboatError::Answer);
+    };
+    Ok(ReleaseEvidence {
+        version: VERSION,
+        transcript: transcript.to_vec(),
+        boxes: boxes.to_vec(),
+        escrow: escrow.to_cbor(),
+        order: order.to_bytes(),
+        first,
+        second,
+        consistency,
+        release: log.newest(release_text)?,
+        request: target.request.clone(),
+        attestation: target.attestation.clone(),
+        platform: target.platform,
+    })
+}
