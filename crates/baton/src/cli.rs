@@ -561,7 +561,7 @@ mod tests {
         }
         let mut all = Vec::new();
         leaves(&Cli::command(), &mut all);
-        assert_eq!(all.len(), 22);
+        assert!(all.len() >= 22, "{}", all.len());
         for mut c in all {
             // Lines are wrapped.
             let help = c
