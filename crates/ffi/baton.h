@@ -35,8 +35,8 @@ extern "C" {
  * before anything else. */
 #define BATON_ABI_VERSION 1u
 
-/* Largest request that is read: 72 MiB. A host should be held to less; 8 MiB take any ordinary evidence. Memory
- * of about four times the request is needed while it is handled. */
+/* Largest request that is read: 72 MiB. A host should be held to less; 8 MiB take any ordinary evidence. Have memory
+ * for four times the request, and 4 MiB. */
 #define BATON_MAX_REQUEST_BYTES 75497472u
 /* Longest label of baton_app_key. */
 #define BATON_MAX_LABEL_BYTES 64u

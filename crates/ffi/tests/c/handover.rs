@@ -283,3 +283,28 @@ fn a21_misuse_from_c_is_refused_and_never_crashes() {
     let out = Command::new(embedder()).arg("misuse").output().unwrap();
     assert!(out.status.success(), "{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
 }
+
+#[test]
+fn a21_a_large_request_takes_no_more_memory_than_the_header_says() {
+    let net = Network::new(Origin::Genesis);
+    let c = InC::new(&net.machine);
+    let v1 = net.v1.clone();
+    let mut program = c.spawn(&image("1.0.0", &v1), &Launch::default());
+    program.ask(b'O', &encode(&Opening::default())).unwrap();
+    let block = baton_host::chain::ChainSource::light_block(&net.chain, v1.chain.checkpoint.height).unwrap();
+    let (_, answer) = program.ask(b'R', &encode(&Request::Checkpoint { block: encode(&block) })).unwrap();
+    let response: baton_enclave::wire::Response = minicbor::decode(&answer).unwrap();
+    program.ask(b'R', &encode(&Request::Stored { files: response.store })).unwrap();
+    for request in [
+        encode(&Request::Advance { path: vec![0x81; 8 << 20] }),
+        encode(&Request::ImportLegacy { file: vec![0; 8 << 20] }),
+        vec![0x9f; 8 << 20],
+    ] {
+        let (code, answer) = program.ask(b'R', &request).unwrap();
+        let response: baton_enclave::wire::Response = minicbor::decode(&answer).unwrap();
+        assert!(code == 0 && matches!(response.reply, Some(baton_enclave::wire::Reply::Refused(_))));
+    }
+    drop(program);
+    println!("heap after requests of 8 MiB: at most {} bytes at once", c.most_heap());
+    assert!(c.most_heap() <= 4 * (8 << 20) + (4 << 20), "{}", c.most_heap());
+}
