@@ -4,11 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use baton_core::shares::Purpose;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{
-    build, evidence, evidence_show, light, log, order, policy, quote, sit_out, snapshot, witness,
-};
+use crate::commands::{build, evidence, evidence_show, lifeboat, light, log, order, policy, quote, sit_out, snapshot, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 use crate::world::Platform;
@@ -31,6 +30,10 @@ use recovery::{SitOutCommand, SnapshotCommand};
 pub use orders::{
     OrderFileArgs, OrderKeyArgs, OrderKindArg, OrderNewArgs, OrderSignArgs, OrderVerifyArgs, WitnessKeyArgs, WitnessRunArgs,
 };
+
+pub mod ceremony;
+
+use ceremony::{CeremonyCommand, CouncilCommand, LifeboatCommand, SignerCommand};
 
 /// Hands a network's secret from one enclave build to the next, and only to a build that the network voted for.
 #[derive(Debug, Parser)]
@@ -77,6 +80,12 @@ enum Command {
     /// A witness of logs
     #[command(subcommand)]
     Witness(WitnessCommand),
+    /// Keys that nobody holds alone: the signing key and the council's
+    #[command(subcommand)]
+    Ceremony(CeremonyCommand),
+    /// The small enclave that opens an escrow when every build is gone
+    #[command(subcommand)]
+    Lifeboat(LifeboatCommand),
     /// Make an SGX image of a program, without a policy
     Convert(ConvertArgs),
     /// Put a policy into an SGX program, and sign the build
@@ -490,12 +499,26 @@ fn run(cli: Cli) -> Exit {
         Command::Order(OrderCommand::Publish(args)) => (order::publish(&args), args.json),
         Command::Witness(WitnessCommand::Key(args)) => (witness::key(&args), args.json),
         Command::Witness(WitnessCommand::Run(args)) => (witness::run(&args), args.json),
+        Command::Ceremony(command) => ceremony_command(command),
+        Command::Lifeboat(LifeboatCommand::Drill(args)) => (lifeboat::drill(&args), args.json),
         Command::Convert(args) => (build::convert(&args), args.json),
         Command::Sign(args) => (build::sign(&args), args.json),
         Command::Measure(args) => (build::measure(&args), args.json),
         Command::Sigstruct(SigstructCommand::Show(args)) => (build::sigstruct(&args), args.json),
     };
     finish(answer, json)
+}
+
+fn ceremony_command(command: CeremonyCommand) -> (Result<Report, Failure>, bool) {
+    use crate::commands::ceremony::{make_box, new_key, reshare, sign, verify};
+    match command {
+        CeremonyCommand::Signer(SignerCommand::New(args)) => (new_key(&args, Purpose::Signer), args.json),
+        CeremonyCommand::Council(CouncilCommand::New(args)) => (new_key(&args, Purpose::Council), args.json),
+        CeremonyCommand::Signer(SignerCommand::Sign(args)) => (sign(&args), args.json),
+        CeremonyCommand::Signer(SignerCommand::Reshare(args)) => (reshare(&args), args.json),
+        CeremonyCommand::Box(args) => (make_box(&args), args.json),
+        CeremonyCommand::Verify(args) => (verify(&args), args.json),
+    }
 }
 
 /// The demo speaks while it runs; only how it ended is left to say.

@@ -1,8 +1,10 @@
 //! One module for each group of commands.
 
 pub mod build;
+pub mod ceremony;
 pub mod evidence;
 pub mod evidence_show;
+pub mod lifeboat;
 pub mod light;
 pub mod log;
 pub mod order;

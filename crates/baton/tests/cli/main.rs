@@ -1,6 +1,7 @@
 //! The built command on real files: verdicts, exit codes, texts, and bad input.
 
 mod bad_input;
+mod ceremony;
 mod demo_folder;
 mod evidence;
 mod light;

@@ -1,0 +1,358 @@
+//! `baton ceremony`: keys that nobody holds alone.
+//!
+//! The program runs on `sim` here. Its machine's keys are public, so a key made with it is for rehearsals.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use baton_attest::identity::encode;
+use baton_attest::pki::{CollateralSpec, DevPki, PlatformSpec};
+use baton_attest::policy::{TcbPolicy, TcbStatus};
+use baton_attest::sigstruct::check_sigstruct;
+use baton_core::ceremony::{SessionInfo, ShareBox, Subject};
+use baton_core::shares::age::{Identity, Recipient};
+use baton_core::shares::{Holder, Holders, MAX_TRANSCRIPT_BYTES, Purpose, Transcript};
+use baton_enclave::sim::Machine;
+use baton_host::ceremony::{CeremonyError, CeremonySeat, Published, box_bytes, image};
+use baton_host::shares::{Attested, HostRandom, read_share};
+use baton_host::store::SealedStore;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::cli::ceremony::{BoxArgs, CeremonySignArgs, CeremonyVerifyArgs, NewArgs, ReshareArgs};
+use crate::files::{read, read_quote_policy, read_text};
+use crate::output::{Failure, Report};
+
+const ATTESTED_BYTES: usize = MAX_TRANSCRIPT_BYTES + (256 << 10);
+const SIM: &str = "on sim: the machine's keys are public, so this key is for rehearsals";
+
+/// The authorities of the simulated machines that ceremonies and drills run on.
+pub(crate) fn pki() -> Result<DevPki, Failure> {
+    DevPki::new(*b"baton ceremony development pki 1").map_err(Failure::input)
+}
+
+/// Collateral for them, of now.
+pub(crate) fn collateral(pki: &DevPki) -> Result<Vec<u8>, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    Ok(pki.collateral(&CollateralSpec::at(now)).map_err(Failure::input)?.to_json().into_bytes())
+}
+
+/// Rules under which their quotes pass.
+pub(crate) fn development_tcb(pki: &DevPki) -> Result<TcbPolicy, Failure> {
+    Ok(TcbPolicy {
+        statuses: vec![TcbStatus::UpToDate],
+        denied_advisories: Vec::new(),
+        allowed_advisories: None,
+        min_tcb_evaluation: 1,
+        max_collateral_age_secs: 7 * 24 * 3600,
+        roots: vec![pki.root_der().map_err(Failure::input)?],
+    })
+}
+
+fn failed(e: CeremonyError) -> Failure {
+    match e {
+        CeremonyError::Refused(m) => Failure::refused(m),
+        other => Failure::input(other),
+    }
+}
+
+struct Place {
+    dir: PathBuf,
+    machine: Machine,
+    collateral: Vec<u8>,
+}
+
+impl Place {
+    fn open(dir: &Path) -> Result<Self, Failure> {
+        let pki = pki()?;
+        let machine = Machine::new(&pki, "ceremony", &PlatformSpec::default()).map_err(Failure::input)?;
+        Ok(Place { dir: dir.into(), machine, collateral: collateral(&pki)? })
+    }
+
+    fn seat(&self) -> Result<CeremonySeat<'_>, Failure> {
+        let store = SealedStore::open(self.dir.join("sealed")).map_err(Failure::input)?;
+        let image = image(env!("CARGO_PKG_VERSION")).map_err(Failure::input)?;
+        CeremonySeat::start(&self.machine, &image, store, &self.collateral).map_err(failed)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
+        let path = self.dir.join(name);
+        let io = |e: std::io::Error| Failure::input(format!("{}: {e}", path.display()));
+        path.parent().map_or(Ok(()), fs::create_dir_all).map_err(io)?;
+        let tmp = path.with_extension("new");
+        fs::write(&tmp, bytes).and_then(|()| fs::rename(&tmp, &path)).map_err(io)?;
+        Ok(path)
+    }
+
+    /// Writes what a ceremony gave, and says it.
+    fn publish(&self, p: &Published, out: &mut Report) -> Result<(), Failure> {
+        let t = Transcript::from_cbor(&p.attested.message).map_err(Failure::input)?;
+        let number = t.terms().number;
+        let public = self.write(&format!("ceremony-{number}.attested"), &encode(&p.attested))?;
+        describe(&t, out);
+        for (i, (file, holder)) in p.files.iter().zip(&t.holders().holders).enumerate() {
+            let path = self.write(&format!("shares-{number}/{:02}-{}.age", i + 1, file_name(&holder.name)), file)?;
+            out.row(format!("  {}", holder.name), path.display());
+        }
+        out.both("publish", "published", public.display());
+        out.text("send each holder their file, and everybody the publication; `baton ceremony verify` checks it");
+        out.text(SIM);
+        Ok(())
+    }
+}
+
+/// A name that is safe as part of a file's.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' }).take(40).collect()
+}
+
+fn describe(t: &Transcript, out: &mut Report) {
+    let (terms, holders) = (t.terms(), t.holders());
+    out.both("ceremony", "ceremony", format!("{} key, number {}", terms.purpose, terms.number));
+    out.field("purpose", terms.purpose.to_string()).field("number", terms.number);
+    out.both("transcript", "transcript", t.digest());
+    match terms.purpose {
+        Purpose::Signer => out.both("MRSIGNER", "signer", hex::encode(sha256(&terms.public_key))),
+        Purpose::Council => out.both("key digest", "key_digest", baton_core::escrow::key_digest(&terms.public_key)),
+    };
+    let names: Vec<Value> = holders
+        .holders
+        .iter()
+        .zip(t.commitments())
+        .map(|(h, c)| json!({ "name": h.name, "recipient": Recipient::from_bytes(h.recipient).to_string(), "commitment": c.to_string() }))
+        .collect();
+    out.field("needed", holders.needed).field("holders", names);
+    out.row("holders", format!("{} of {} needed", holders.needed, holders.holders.len()));
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    baton_core::escrow::key_digest(bytes).0
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HoldersFile {
+    needed: u8,
+    holder: Vec<HolderEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HolderEntry {
+    name: String,
+    recipient: String,
+}
+
+/// Reads a list of holders.
+fn read_holders(path: &Path) -> Result<Holders, Failure> {
+    let text = read_text(path, "holders", 64 << 10)?;
+    let file: HoldersFile = toml::from_str(&text).map_err(|e| {
+        Failure::input(format!("holders {}: {}", path.display(), e.message()))
+            .next("needed = 3, then [[holder]] with name and recipient for each")
+    })?;
+    let one = |h: HolderEntry| -> Result<Holder, Failure> {
+        let to: Recipient = h.recipient.parse().map_err(|e| Failure::input(format!("holder {:?}: {e}", h.name)))?;
+        Ok(Holder { name: h.name, recipient: *to.as_bytes() })
+    };
+    let holders = Holders { needed: file.needed, holders: file.holder.into_iter().map(one).collect::<Result<_, _>>()? };
+    holders.validate().map_err(|e| Failure::input(e).at(path.display()))?;
+    Ok(holders)
+}
+
+fn read_attested(path: &Path) -> Result<Attested, Failure> {
+    Attested::from_cbor(&read(path, "publication", ATTESTED_BYTES)?).map_err(|e| Failure::input(e).at(path.display()))
+}
+
+fn read_transcript(path: &Path) -> Result<(Attested, Transcript), Failure> {
+    let attested = read_attested(path)?;
+    let t = Transcript::from_cbor(&attested.message).map_err(|e| Failure::input(e).at(path.display()))?;
+    Ok((attested, t))
+}
+
+/// The rules that judge a quote, and whether they prove anything.
+fn rules(policy: Option<&Path>) -> Result<(TcbPolicy, bool), Failure> {
+    match policy {
+        Some(path) => Ok((read_quote_policy(path)?.0, true)),
+        None => Ok((development_tcb(&pki()?)?, false)),
+    }
+}
+
+/// Makes a key.
+pub fn new_key(args: &NewArgs, purpose: Purpose) -> Result<Report, Failure> {
+    let holders = read_holders(&args.holders)?;
+    let place = Place::open(&args.dir)?;
+    let published = place.seat()?.new_key(purpose, &holders).map_err(failed)?;
+    let mut out = Report::new();
+    place.publish(&published, &mut out)?;
+    Ok(out)
+}
+
+/// Opens a session, and waits for boxes until `act` succeeds or the time is over.
+fn with_boxes<T>(
+    place: &Place,
+    wait: u64,
+    agree: &str,
+    mut act: impl FnMut(&mut CeremonySeat<'_>, &[ShareBox]) -> Result<T, CeremonyError>,
+) -> Result<T, Failure> {
+    let mut seat = place.seat()?;
+    let (_, attested) = seat.session().map_err(failed)?;
+    let boxes = place.dir.join("boxes");
+    // Boxes of an older session only confuse.
+    if boxes.exists() {
+        fs::remove_dir_all(&boxes).map_err(|e| Failure::input(format!("{}: {e}", boxes.display())))?;
+    }
+    fs::create_dir_all(&boxes).map_err(|e| Failure::input(format!("{}: {e}", boxes.display())))?;
+    let session = place.write("session.attested", &encode(&attested))?;
+    eprintln!("session: {}", session.display());
+    eprintln!("holders: baton ceremony box --session session.attested --published ceremony-N.attested --share YOURS {agree} --out NAME.box");
+    eprintln!("boxes:   {} (waiting {wait} s)", boxes.display());
+    let (end, mut seen) = (Instant::now() + Duration::from_secs(wait), usize::MAX);
+    loop {
+        let found = read_boxes(&boxes)?;
+        if found.len() != seen {
+            seen = found.len();
+            match act(&mut seat, &found) {
+                Ok(done) => return Ok(done),
+                Err(e) if Instant::now() >= end => return Err(failed(e)),
+                Err(e) => eprintln!("waiting: {e}"),
+            }
+        }
+        if Instant::now() >= end {
+            return Err(failed(act(&mut seat, &found).err().unwrap_or(CeremonyError::Answer)));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn read_boxes(dir: &Path) -> Result<Vec<ShareBox>, Failure> {
+    let io = |e: std::io::Error| Failure::input(format!("{}: {e}", dir.display()));
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir).map_err(io)?.filter_map(|e| Some(e.ok()?.path())).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "box"));
+    paths.sort();
+    let mut out = Vec::new();
+    for path in paths {
+        match read(&path, "box", 64 << 10).map(|b| ShareBox::from_cbor(&b)) {
+            Ok(Ok(b)) => out.push(b),
+            // Nobody's broken file stops the others.
+            Ok(Err(e)) => eprintln!("skipped: {}: {e}", path.display()),
+            Err(e) => eprintln!("skipped: {e}"),
+        }
+    }
+    Ok(out)
+}
+
+/// Signs a build.
+pub fn sign(args: &CeremonySignArgs) -> Result<Report, Failure> {
+    let place = Place::open(&args.dir)?;
+    let agree = format!("--measurement {} --product-id {} --svn {}", args.measurement, args.product_id, args.svn);
+    let signed = with_boxes(&place, args.wait, &agree, |seat, boxes| {
+        seat.sign(args.measurement, args.product_id, args.svn, boxes)
+    })?;
+    let checked = check_sigstruct(&signed.sigstruct).map_err(Failure::input)?;
+    fs::write(&args.out, &signed.sigstruct).map_err(|e| Failure::input(format!("{}: {e}", args.out.display())))?;
+    let mut out = Report::new();
+    out.both("measurement", "measurement", args.measurement);
+    out.both("MRSIGNER", "signer", checked.fields().signer());
+    out.field("holders", signed.holders.clone()).row("agreed", signed.holders.join(", "));
+    out.field("skipped", signed.skipped.clone());
+    for s in &signed.skipped {
+        out.row("skipped", s);
+    }
+    out.both("SIGSTRUCT", "sigstruct", args.out.display());
+    out.text("check it: baton sigstruct show FILE");
+    Ok(out)
+}
+
+/// Deals the key again.
+pub fn reshare(args: &ReshareArgs) -> Result<Report, Failure> {
+    let holders = read_holders(&args.holders)?;
+    let place = Place::open(&args.dir)?;
+    let agree = format!("--new-holders {}", args.holders.display());
+    let published = with_boxes(&place, args.wait, &agree, |seat, boxes| seat.reshare(&holders, boxes))?;
+    let mut out = Report::new();
+    place.publish(&published, &mut out)?;
+    out.text("old shares open nothing that is sealed now: destroy them; the older sealed file goes with the next signature");
+    Ok(out)
+}
+
+/// A holder's part.
+pub fn make_box(args: &BoxArgs) -> Result<Report, Failure> {
+    let (tcb, proves) = rules(args.policy.as_deref())?;
+    let (published, transcript) = read_transcript(&args.published)?;
+    let at = |e, p: &Path| Failure::refused(e).at(p.display());
+    let enclave = published.check(&transcript.digest(), &tcb, None).map_err(|e| at(e, &args.published))?.identity().measurement;
+    let session = read_attested(&args.session)?;
+    let info = SessionInfo::from_cbor(&session.message).map_err(|e| Failure::input(e).at(args.session.display()))?;
+    session.check(&info.digest(), &tcb, Some(enclave)).map_err(|e| at(e, &args.session))?;
+    if info.transcript != transcript.digest() {
+        return Err(Failure::refused(format!(
+            "the session is for another ceremony: expected transcript {}, got {}; ask the ceremony's host which one is the newest",
+            transcript.digest(),
+            info.transcript
+        )));
+    }
+    let identity = args.identity.as_ref().map(|p| read_text(p, "identity", 64 << 10)).transpose()?;
+    let identity = identity.map(|t| Identity::parse(&t)).transpose().map_err(Failure::input)?;
+    let file = read(&args.share, "share", 128 << 10)?;
+    let share = read_share(&file, identity.as_ref()).map_err(|e| Failure::input(e).at(args.share.display()))?;
+    let (subject, text) = match (&args.measurement, &args.new_holders) {
+        (Some(m), _) => {
+            let subject = Subject::Sign { measurement: *m, product_id: args.product_id, svn: args.svn };
+            (subject, format!("a signature on {m}, product {}, svn {}", args.product_id, args.svn))
+        }
+        (None, Some(path)) => {
+            let list = read_holders(path)?;
+            let names: Vec<&str> = list.holders.iter().map(|h| h.name.as_str()).collect();
+            let text = format!("new shares, {} of: {}", list.needed, names.join(", "));
+            (Subject::Reshare { holders: list.digest() }, text)
+        }
+        (None, None) => return Err(Failure::input("nothing to agree to; give --measurement or --new-holders")),
+    };
+    let sealed = ShareBox::seal(&mut HostRandom::default(), &info, &subject, &share).map_err(Failure::input)?;
+    fs::write(&args.out, box_bytes(&sealed)).map_err(|e| Failure::input(format!("{}: {e}", args.out.display())))?;
+    let holder = transcript.holders().of(share.index()).map_or("nobody", |h| h.name.as_str());
+    let mut out = Report::new();
+    out.both("share of", "holder", holder);
+    out.both("agreed to", "subject", text);
+    out.both("enclave", "enclave", enclave);
+    out.both("box", "box", args.out.display());
+    out.text("only that enclave opens it, in that session, for that one thing");
+    if !proves {
+        out.text("the quote was judged by the development root, which proves nothing: give --policy");
+    }
+    Ok(out)
+}
+
+/// Checks a publication.
+pub fn verify(args: &CeremonyVerifyArgs) -> Result<Report, Failure> {
+    let (tcb, proves) = rules(args.policy.as_deref())?;
+    let (attested, t) = read_transcript(&args.file)?;
+    let quote = attested.check(&t.digest(), &tcb, args.enclave).map_err(|e| Failure::refused(e).at(args.file.display()))?;
+    let mut out = Report::new();
+    describe(&t, &mut out);
+    for (i, (h, c)) in t.holders().holders.iter().zip(t.commitments()).enumerate() {
+        out.row(format!("  {} {}", i + 1, h.name), c);
+    }
+    out.both("enclave", "enclave", quote.identity().measurement);
+    out.both("machine", "platform", quote.platform());
+    if let Some(path) = &args.before {
+        let (_, before) = read_transcript(path)?;
+        t.follows(&before).map_err(|e| Failure::refused(e).at(path.display()))?;
+        out.both("follows", "follows", before.digest());
+    }
+    if let Some(path) = &args.share {
+        let holder = t.holder_of_file(&read(path, "share", 128 << 10)?);
+        let name = holder.map(|h| h.name.clone()).ok_or_else(|| {
+            Failure::refused(format!("{}: no share of this ceremony: expected one of its age files, unchanged", path.display()))
+        })?;
+        out.both("share of", "holder", name);
+    }
+    if args.enclave.is_none() {
+        out.text("which program that enclave is, nobody checked: build it, and give its measurement with --enclave");
+    }
+    let by = if proves { "the policy's roots" } else { "the development root, which proves nothing" };
+    out.field("proves", proves);
+    out.verdict(true, format!("the transcript is the one that this enclave made; its quote holds under {by}"));
+    Ok(out)
+}
