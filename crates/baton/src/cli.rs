@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use baton_core::shares::Purpose;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, evidence, evidence_show, lifeboat, light, log, order, policy, quote, sit_out, snapshot, witness};
+use crate::commands::{build, drill, evidence, evidence_show, lifeboat, light, log, order, policy, quote, sit_out, snapshot, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 use crate::world::Platform;
@@ -23,7 +23,7 @@ mod recovery;
 
 use orders::{OrderCommand, WitnessCommand};
 pub use recovery::{
-    BuildArg, NodeArgs, SitOutArgs, SitOutReturnArgs, SitOutShowArgs, SnapshotCreateArgs, SnapshotRestoreArgs,
+    BuildArg, DrillArgs, NodeArgs, SitOutArgs, SitOutReturnArgs, SitOutShowArgs, SnapshotCreateArgs, SnapshotRestoreArgs,
     SnapshotVerifyArgs,
 };
 use recovery::{SitOutCommand, SnapshotCommand};
@@ -68,6 +68,8 @@ enum Command {
     /// The custody log
     #[command(subcommand)]
     Log(LogCommand),
+    /// Play a disaster to its end: a chain that makes blocks, a vault that is read
+    Drill(DrillArgs),
     /// A node's sealed files, log and policy in one bundle, and the way back from it
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -485,6 +487,7 @@ fn run(cli: Cli) -> Exit {
         Command::Policy(PolicyCommand::Check(args)) => (policy::check(&args), args.json),
         Command::Log(LogCommand::Show(args)) => (log::show(&args), args.json),
         Command::Log(LogCommand::Verify(args)) => (log::verify(&args), args.json),
+        Command::Drill(args) => (drill::run(&args), args.json),
         Command::Snapshot(SnapshotCommand::Create(args)) => (snapshot::create(&args), args.json),
         Command::Snapshot(SnapshotCommand::Verify(args)) => (snapshot::verify(&args), args.json),
         Command::Snapshot(SnapshotCommand::Restore(args)) => (snapshot::restore(&args), args.json),

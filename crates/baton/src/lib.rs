@@ -5,6 +5,7 @@ pub mod attacks;
 pub mod cli;
 pub mod commands;
 pub mod demo;
+pub mod drill;
 pub mod files;
 pub mod output;
 pub mod times;

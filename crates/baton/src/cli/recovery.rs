@@ -1,10 +1,35 @@
-//! Arguments of `baton snapshot` and `baton sit-out`.
+//! Arguments of `baton drill`, `baton snapshot` and `baton sit-out`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::world::Named;
+
+/// Arguments of `baton drill`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton drill --list",
+    "baton drill crash-at-x1",
+    "baton drill --all",
+))]
+pub struct DrillArgs {
+    /// The drill
+    #[arg(value_name = "NAME", conflicts_with = "all")]
+    pub name: Option<String>,
+    /// Every drill, one after the other, and a table at the end
+    #[arg(long)]
+    pub all: bool,
+    /// Say which drills there are
+    #[arg(long)]
+    pub list: bool,
+    /// Make the keys of the chain and of the machines' certificates from this number
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SnapshotCommand {

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod ceremony;
+pub mod drill;
 pub mod evidence;
 pub mod evidence_show;
 pub mod lifeboat;

@@ -1,0 +1,263 @@
+//! The network that drills are played on: three nodes that hold the seed in v1, a value in the vault, a council and witnesses.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use baton_attest::identity::{Digest32, encode};
+use baton_attest::sigstruct::SigningKey;
+use baton_chain::light::{LightBlock, Path as LightPath};
+use baton_core::custody::State;
+use baton_core::order::judge::OrderEvidence;
+use baton_core::order::notice::FreshEvidence;
+use baton_core::order::signed::SignedOrder;
+use baton_core::order::{Action, Order, VERSION};
+use baton_core::policy::{Council, CouncilKey, Member, Origin, Policy, Witnesses};
+use baton_core::witness::{Cosigner, orders_origin};
+use baton_enclave::wire::Request;
+use baton_host::orders::{OrderLog, evidence};
+use baton_host::witness::{InMemory, Witness};
+use ed25519_dalek::{Signer as _, SigningKey as MemberKey};
+
+use super::Cost;
+use crate::world::build::{LEAD_BLOCKS, write_then_rename};
+use crate::world::ops::PLAN_NAME;
+use crate::world::{Build, Named, World};
+
+/// Nodes that hold the seed at first.
+pub const NODES: usize = 3;
+/// Notice by witnesses, in seconds.
+pub const NOTICE_SECS: u64 = 3600;
+/// When witnesses first see an order; they read no block.
+const NOON: u64 = 1_790_000_000;
+const ENTRY: &str = "treasure map";
+const SECRET: &[u8] = b"under the third oak";
+
+/// A network on which something goes wrong.
+pub struct Stage<'a> {
+    pub world: World,
+    said: &'a mut dyn FnMut(&str),
+    steps: Vec<String>,
+}
+
+fn member(n: u8) -> MemberKey {
+    MemberKey::from_bytes(&[n; 32])
+}
+
+fn witness(n: u8) -> Option<Cosigner> {
+    Cosigner::from_seed(&format!("w{n}.example"), &[n; 32])
+}
+
+/// Two of three members, two of three witnesses.
+fn break_glass(policy: &mut Policy) {
+    let of = |n: u8| Member { name: format!("member {n}"), key: CouncilKey::Ed25519(member(n).verifying_key().to_bytes()) };
+    policy.council = Some(Council { members: vec![of(41), of(42), of(43)], needed: 2, notice_blocks: 5 });
+    let keys = [51, 52, 53].into_iter().filter_map(|n| Some(witness(n)?.vkey())).collect();
+    policy.witnesses = Some(Witnesses { keys, needed: 2, notice_secs: NOTICE_SECS, dated_exports: false });
+}
+
+impl<'a> Stage<'a> {
+    /// The network, up to a seed on every node and a value in the vault.
+    pub fn new(dir: &Path, seed: u64, said: &'a mut dyn FnMut(&str)) -> Result<Self> {
+        let mut world = World::create(dir, seed, NODES)?;
+        world.produce_until(3)?;
+        let mut stage = Stage { world, said, steps: Vec::new() };
+        stage.put_build(Named::V1, Origin::Genesis, 2, 1, 1)?;
+        stage.world.genesis(0)?;
+        for i in 1..NODES {
+            stage.world.join(0, i, Named::V1)?;
+        }
+        stage.world.seat(0, Named::V1)?;
+        stage.world.nodes[0].vault_put("v1", ENTRY, SECRET)?;
+        for i in 1..NODES {
+            stage.copy_vault(i)?;
+        }
+        stage.world.produce_until(8)?;
+        let committed = stage.world.committed()?;
+        stage.put_build(Named::V2, committed.clone(), 5, 1, 2)?;
+        stage.put_build(Named::V3, committed, 5, 1, 3)?;
+        stage.say(format!("{NODES} nodes hold the seed in v1; a value is in the vault; height {}", stage.world.chain.height()));
+        Ok(stage)
+    }
+
+    /// Makes a build with council and witnesses in its policy, signed by a development key.
+    pub fn put_build(&mut self, which: Named, origin: Origin, checkpoint: u64, key: u8, svn: u16) -> Result<Build> {
+        let mut policy = self.world.policy(origin, checkpoint)?;
+        break_glass(&mut policy);
+        // Development key 2 is on no list here: it stands for a key of people that nobody knew.
+        let lost = baton_attest::identity::Signer([7; 32]);
+        policy.builds.signers = vec![SigningKey::development(1)?.signer(), lost];
+        let build = Build::new(&format!("{svn}.0.0"), policy, key, svn)?;
+        let dir = self.world.dir().join("builds");
+        std::fs::create_dir_all(&dir)?;
+        write_then_rename(&dir.join(format!("{}.sgxs", which.name())), &build.image.sgxs)?;
+        write_then_rename(&dir.join(format!("{}.sig", which.name())), &build.image.sigstruct)?;
+        Ok(build)
+    }
+
+    /// Says a step.
+    pub fn say(&mut self, step: impl Into<String>) {
+        let step = step.into();
+        (self.said)(&step);
+        self.steps.push(step);
+    }
+
+    /// What was said.
+    pub fn into_steps(self) -> Vec<String> {
+        self.steps
+    }
+
+    /// Gives a node the vault's records: the network's state is replicated.
+    pub fn copy_vault(&mut self, node: usize) -> Result<()> {
+        for (index, record) in self.world.nodes[0].vault_records()? {
+            self.world.nodes[node].vault_store(&index, &record)?;
+        }
+        Ok(())
+    }
+
+    /// A plan for v2, passed; its proposal and height. `more` is put into its `enclave` object.
+    pub fn plan(&mut self, more: &str) -> Result<(u64, u64)> {
+        let v2 = self.world.build(Named::V2)?;
+        let info = format!(r#"{{"enclave":{{"mrenclave":"{}","svn":2{more}}}}}"#, v2.measurement);
+        let height = self.world.chain.height() + 40 + LEAD_BLOCKS;
+        let proposal = self.world.vote(PLAN_NAME, height, &info)?;
+        self.say(format!("proposal {proposal} PASSED: plan {PLAN_NAME:?} at height {height} names v2"));
+        Ok((proposal, height))
+    }
+
+    /// Handovers ahead of X on these nodes.
+    pub fn prepare(&mut self, nodes: &[usize], proposal: u64, plan: u64) -> Result<()> {
+        self.world.produce_until(plan - LEAD_BLOCKS)?;
+        for i in nodes {
+            self.world.upgrade_ahead(*i, Named::V1, Named::V2, proposal)?;
+        }
+        self.say(format!("{} of {NODES} nodes handed over to v2 ahead of X, each with a record on chain", nodes.len()));
+        Ok(())
+    }
+
+    /// Up to X, where the chain halts; a node keeps the bundle.
+    pub fn halt(&mut self, proposal: u64, plan: u64) -> Result<()> {
+        self.world.produce_until(plan)?;
+        self.world.chain.halted().context("the chain did not halt at the plan's height")?;
+        self.world.keep_bundle(0, Named::V1, Named::V2, proposal, plan)?;
+        self.say(format!("the chain halts at X = {plan}; node0 keeps the bundle of X"));
+        Ok(())
+    }
+
+    /// Activation by the proof at X.
+    pub fn activate(&mut self, nodes: &[usize], proposal: u64, x: u64) -> Result<()> {
+        for i in nodes {
+            self.world.activate(*i, Named::V2, proposal, x)?;
+        }
+        Ok(())
+    }
+
+    /// The new binary runs the plan, and the chain goes on to a height.
+    pub fn resume(&mut self, until: u64) -> Result<()> {
+        self.world.chain.resume_with_handler(PLAN_NAME)?;
+        self.world.produce_until(until)?;
+        self.say(format!("the chain makes blocks: height {}", self.world.chain.height()));
+        Ok(())
+    }
+
+    /// Every one of these nodes reads the vault in a build, from a restart.
+    pub fn reads(&mut self, nodes: &[usize], which: Named) -> Result<()> {
+        for i in nodes {
+            self.world.nodes[*i].stop();
+            self.world.seat(*i, which)?;
+            if self.world.nodes[*i].vault_get(which.name(), ENTRY)? != SECRET {
+                bail!("node{i} reads another value in {}", which.name());
+            }
+        }
+        self.say(format!("{} nodes read the vault in {}, after a restart", nodes.len(), which.name()));
+        Ok(())
+    }
+
+    /// Checks what a copy is.
+    pub fn expect(&mut self, node: usize, which: Named, expected: State) -> Result<()> {
+        match self.world.status(node, which)?.state {
+            got if got == expected => Ok(()),
+            got => bail!("custody of node{node} in {}: expected {expected}, got {got}", which.name()),
+        }
+    }
+
+    /// Shows a copy the newest head and nothing of any plan.
+    pub fn follow(&mut self, node: usize, which: Named) -> Result<u64> {
+        let build = self.world.build(which)?;
+        let from = self.world.status(node, which)?.head_height;
+        let path = self.world.gather(&build).path(from, self.world.chain.height())?;
+        self.world.seat(node, which)?.call(&Request::Advance { path: encode(&path) })?;
+        Ok(self.world.status(node, which)?.head_height)
+    }
+
+    /// An order that two members of the council signed.
+    pub fn order(&mut self, from: Digest32, sequence: u64, reason: &str, action: Action) -> SignedOrder {
+        let order = Order {
+            version: VERSION,
+            chain_id: self.world.chain.config().chain_id.clone(),
+            from,
+            sequence,
+            expiry_height: 100_000,
+            expiry_secs: NOON + 30 * 86_400,
+            reason: reason.into(),
+            action,
+        };
+        let mut signed = SignedOrder::unsigned(order);
+        for n in [41, 42] {
+            let key = CouncilKey::Ed25519(member(n).verifying_key().to_bytes());
+            signed.add_council(&key, |b| member(n).sign(b).to_vec());
+        }
+        signed
+    }
+
+    /// What a disaster cost where only operators acted.
+    pub fn cost(&self, blocks_lost: u64, stood_secs: u64, people: &str, public: &str) -> Cost {
+        Cost { blocks_lost, stood_secs, people: people.into(), public: public.into() }
+    }
+}
+
+/// The public log of orders, and three witnesses that know it.
+pub struct Public {
+    log: OrderLog,
+    witnesses: Vec<Witness<InMemory>>,
+    now: u64,
+}
+
+impl Public {
+    /// An order in the log, seen by all witnesses.
+    pub fn of(stage: &Stage<'_>, signed: &SignedOrder) -> Result<Self> {
+        let chain_id = &stage.world.chain.config().chain_id;
+        let log = OrderLog::new(chain_id, &[60; 32]);
+        let make = |n: u8| {
+            let mut w = Witness::new(witness(n)?, InMemory::default());
+            w.know(&orders_origin(chain_id), log.public_key());
+            Some(w)
+        };
+        let witnesses = [51, 52, 53].into_iter().filter_map(make).collect();
+        let mut public = Public { log, witnesses, now: NOON };
+        public.log.append(&signed.order().memo());
+        public.cosign()?;
+        Ok(public)
+    }
+
+    fn cosign(&mut self) -> Result<()> {
+        match self.log.cosign(&mut self.witnesses, self.now).as_slice() {
+            [] => Ok(()),
+            refused => bail!("witnesses refused: {}", refused.join("; ")),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, secs: u64) {
+        self.now += secs;
+    }
+
+    /// The evidence for one enclave, with its nonce's text in the log as well.
+    pub fn evidence(&mut self, signed: &SignedOrder, fresh: &str, nonce: Option<Digest32>, links: Option<Vec<LightBlock>>) -> Result<OrderEvidence> {
+        self.log.append(fresh);
+        self.now += 60;
+        self.cosign()?;
+        let shown = FreshEvidence::Witnessed(self.log.newest(fresh)?);
+        let notice = self.log.notice(&signed.order().memo())?;
+        Ok(OrderEvidence { nonce, links, ..evidence(signed, LightPath::default(), notice, Some(shown)) })
+    }
+}
