@@ -20,6 +20,8 @@ use anyhow::{Result, bail};
 
 pub use report::{Bench, Line, Verdict};
 
+use crate::world::Platform;
+
 /// How to run.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -27,6 +29,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// What the chain's and the PKI's keys are made from.
     pub seed: u64,
+    /// Where enclaves run.
+    pub platform: Platform,
     /// Machine-readable output, one object a line.
     pub json: bool,
 }
@@ -73,8 +77,8 @@ pub const ATTACKS: &[Attack] = &[
 ];
 
 /// Runs one attack; every attempt is a line. A set-up that breaks is a line too.
-pub fn attempt(attack: &Attack, seed: u64) -> Vec<Line> {
-    let mut bench = Bench::new(attack.id, seed);
+pub fn attempt(attack: &Attack, seed: u64, platform: &Platform) -> Vec<Line> {
+    let mut bench = Bench::new(attack.id, seed, platform.clone());
     if let Err(e) = (attack.run)(&mut bench) {
         bench.broken(&e);
     }
@@ -95,7 +99,7 @@ pub fn run(options: &Options) -> Result<bool> {
         if !options.only.is_empty() && !options.only.iter().any(|id| matches(attack, id)) {
             continue;
         }
-        for line in attempt(attack, options.seed) {
+        for line in attempt(attack, options.seed, &options.platform) {
             all_good &= line.verdict.is_good();
             counts[line.verdict as usize] += 1;
             report::print(&line, options.json)?;

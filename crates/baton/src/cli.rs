@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use baton_core::shares::Purpose;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, drill, evidence, evidence_show, lifeboat, light, log, order, policy, quote, sit_out, snapshot, witness};
+use crate::commands::{acceptance, build, doctor, drill, evidence, evidence_show, lifeboat, light, log, order, policy, quote, sit_out, snapshot, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 use crate::world::Platform;
@@ -19,9 +19,11 @@ macro_rules! examples {
 }
 
 mod orders;
+mod platform;
 mod recovery;
 
 use orders::{OrderCommand, WitnessCommand};
+pub use platform::{AcceptanceArgs, AttacksArgs, DoctorArgs};
 pub use recovery::{
     BuildArg, DrillArgs, NodeArgs, SitOutArgs, SitOutReturnArgs, SitOutShowArgs, SnapshotCreateArgs, SnapshotRestoreArgs,
     SnapshotVerifyArgs,
@@ -53,6 +55,10 @@ enum Command {
     Demo(DemoArgs),
     /// Attempt every attack on a running network, and show what refuses it
     Attacks(AttacksArgs),
+    /// Story, attacks and a firmware change on the best platform here, with one report to publish
+    Acceptance(AcceptanceArgs),
+    /// Where enclaves can run on this machine, and what to do where they cannot
+    Doctor(DoctorArgs),
     /// Quotes of SGX enclaves
     #[command(subcommand)]
     Quote(QuoteCommand),
@@ -245,24 +251,6 @@ impl Default for DemoArgs {
             json: false,
         }
     }
-}
-
-/// Arguments of `baton attacks`.
-#[derive(Args, Clone, Debug, Default)]
-#[command(after_help = examples!(
-    "baton attacks",
-    "baton attacks --only A03 --only A23",
-))]
-pub struct AttacksArgs {
-    /// Only this attack; may be given more than once
-    #[arg(long, value_name = "ID")]
-    pub only: Vec<String>,
-    /// Make keys and nonces from this number, so that a run can be repeated
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -479,6 +467,8 @@ fn run(cli: Cli) -> Exit {
     {
         Command::Demo(args) => return demo(&args),
         Command::Attacks(args) => return attacks(&args),
+        Command::Acceptance(args) => (acceptance::acceptance(&args), args.json),
+        Command::Doctor(args) => (doctor::doctor(&args), args.json),
         Command::Quote(QuoteCommand::Verify(args)) => (quote::verify(&args), args.json),
         Command::Light(LightCommand::Verify(args)) => (light::verify(&args), args.json),
         Command::Evidence(EvidenceCommand::Show(args)) => (evidence_show::show(&args), args.json),
@@ -512,6 +502,14 @@ fn run(cli: Cli) -> Exit {
     finish(answer, json)
 }
 
+fn platform(which: PlatformArg, programs: &[PathBuf]) -> anyhow::Result<Platform> {
+    match (which, programs) {
+        (PlatformArg::Sim, []) => Ok(Platform::Sim),
+        (PlatformArg::Sim, _) => Err(anyhow::anyhow!("--program is for softsgx: expected none on sim, got one; add --platform softsgx")),
+        (PlatformArg::Softsgx, programs) => Platform::soft_sgx(programs),
+    }
+}
+
 fn ceremony_command(command: CeremonyCommand) -> (Result<Report, Failure>, bool) {
     use crate::commands::ceremony::{make_box, new_key, reshare, sign, verify};
     match command {
@@ -526,14 +524,9 @@ fn ceremony_command(command: CeremonyCommand) -> (Result<Report, Failure>, bool)
 
 /// The demo speaks while it runs; only how it ended is left to say.
 fn demo(args: &DemoArgs) -> Exit {
-    let platform = match (args.platform, &args.program[..]) {
-        (PlatformArg::Sim, []) => Ok(Platform::Sim),
-        (PlatformArg::Sim, _) => Err(anyhow::anyhow!("--program is for softsgx: expected none on sim, got one; add --platform softsgx")),
-        // A run that is taken up again has its programs in its folder.
-        (PlatformArg::Softsgx, []) if args.resume.is_some() => Ok(Platform::Sim),
-        (PlatformArg::Softsgx, programs) => Platform::soft_sgx(programs),
-    };
-    let platform = match platform {
+    // A run that is taken up again has its programs in its folder.
+    let kept = args.resume.is_some() && args.program.is_empty();
+    let platform = match if kept { Ok(Platform::Sim) } else { platform(args.platform, &args.program) } {
         Ok(p) => p,
         Err(e) => return finish(Err(Failure::input(format!("{e:#}"))), args.json),
     };
@@ -553,9 +546,11 @@ fn demo(args: &DemoArgs) -> Exit {
 
 /// So do the attacks; one that succeeds is a refusal of the whole.
 fn attacks(args: &AttacksArgs) -> Exit {
-    let options =
-        crate::attacks::Options { only: args.only.clone(), seed: args.seed.unwrap_or(1), json: args.json };
-    match crate::attacks::run(&options) {
+    let attacked = platform(args.platform, &args.program).and_then(|platform| {
+        let (only, seed) = (args.only.clone(), args.seed.unwrap_or(1));
+        crate::attacks::run(&crate::attacks::Options { only, seed, platform, json: args.json })
+    });
+    match attacked {
         Ok(true) => Exit::Ok,
         Ok(false) => Exit::Refused,
         Err(e) => finish(Err(Failure::input(format!("{e:#}"))), args.json),

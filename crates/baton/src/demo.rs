@@ -30,12 +30,16 @@ pub struct Options {
 }
 
 /// One line of the story.
-#[derive(Serialize)]
-struct Line<'a> {
-    step: &'a str,
-    height: u64,
-    ms: f64,
-    text: String,
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    /// The step.
+    pub step: String,
+    /// The chain's height after it.
+    pub height: u64,
+    /// How long it took, in milliseconds.
+    pub ms: f64,
+    /// What happened.
+    pub text: String,
 }
 
 /// Fewer could never meet the barrier of the demo's policy.
@@ -46,6 +50,8 @@ const MAX_NODES: usize = 50;
 struct Story {
     world: World,
     json: bool,
+    aloud: bool,
+    lines: Vec<Line>,
     started: Instant,
 }
 
@@ -73,8 +79,17 @@ const STEPS: &[(&str, Step)] = &[
     ("log", verify_logs),
 ];
 
-/// Runs the demo.
+/// Runs the demo, and prints it.
 pub fn run(options: &Options) -> Result<()> {
+    whole(options, true)?.table()
+}
+
+/// Runs the demo, and gives the lines that it would print.
+pub fn tell(options: &Options) -> Result<Vec<Line>> {
+    Ok(whole(options, false)?.lines)
+}
+
+fn whole(options: &Options, aloud: bool) -> Result<Story> {
     if !(MIN_NODES..=MAX_NODES).contains(&options.nodes) {
         bail!("a demo of {} nodes\nexpected: {MIN_NODES} to {MAX_NODES}\ngot: {}\nnext: try --nodes 4 (the barrier of the demo wants {MIN_NODES} machines)", options.nodes, options.nodes);
     }
@@ -87,7 +102,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         (Some(_), Some(_)) => bail!("--keep and --resume name two runs\nexpected: one of them\nnext: --resume takes up what --keep began"),
     };
-    let mut story = Story { world, json: options.json, started: Instant::now() };
+    let mut story = Story { world, json: options.json, aloud, lines: Vec::new(), started: Instant::now() };
     for (name, step) in STEPS {
         if story.world.progress.done.iter().any(|d| d == name) {
             continue;
@@ -98,14 +113,22 @@ pub fn run(options: &Options) -> Result<()> {
         story.world.save_progress()?;
         story.say(name, began.elapsed().as_secs_f64() * 1e3, text)?;
     }
-    story.table()
+    Ok(story)
 }
 
 impl Story {
-    fn say(&self, step: &str, ms: f64, text: String) -> Result<()> {
-        let line = Line { step, height: self.world.chain.height(), ms, text };
+    fn say(&mut self, step: &str, ms: f64, text: String) -> Result<()> {
+        let line = Line { step: step.into(), height: self.world.chain.height(), ms, text };
+        if self.aloud {
+            self.print(&line)?;
+        }
+        self.lines.push(line);
+        Ok(())
+    }
+
+    fn print(&self, line: &Line) -> Result<()> {
         if self.json {
-            println!("{}", serde_json::to_string(&line)?);
+            println!("{}", serde_json::to_string(line)?);
             return Ok(());
         }
         for (i, t) in line.text.lines().enumerate() {

@@ -4,10 +4,11 @@
 //! without that check the attempt works. The attempts are printed as JSON, one a line, for that script.
 
 use baton::attacks::{ATTACKS, attempt};
+use baton::world::Platform;
 
 fn all_refused(id: &str) {
     let attack = ATTACKS.iter().find(|a| a.id == id).expect("an attack of the list");
-    let lines = attempt(attack, 1);
+    let lines = attempt(attack, 1, &Platform::Sim);
     assert!(!lines.is_empty(), "nothing was tried");
     for line in &lines {
         println!("attempt {}", serde_json::to_string(line).expect("JSON"));

@@ -1,7 +1,9 @@
 //! One running enclave, wherever it runs: request bytes in, response bytes out.
 
-use baton_attest::identity::PlatformId;
-use baton_core::platform::Platform;
+use baton_attest::identity::{Identity, PlatformId};
+use baton_attest::keyrequest::KeyRequest;
+use baton_attest::report::{Report, TargetInfo};
+use baton_core::platform::{CpuSvn, Platform, PlatformError};
 use baton_enclave::Enclave;
 use baton_enclave::link::Opening;
 use baton_enclave::sim::{Image, Launch, Machine};
@@ -55,6 +57,23 @@ pub trait Launcher {
 
     /// The machine as its quotes show it.
     fn platform_id(&self) -> PlatformId;
+
+    /// Its CPU, where that is software and plays any enclave: attacks forge with it. Hardware has none.
+    fn software_cpu(&self) -> Option<&dyn SoftwareCpu> {
+        None
+    }
+}
+
+/// What a host can do to a software CPU: use it as an enclave that never ran.
+pub trait SoftwareCpu {
+    /// Security version of its microcode.
+    fn cpu_svn(&self) -> CpuSvn;
+
+    /// EGETKEY as enclave `own`.
+    fn key_as(&self, own: &Identity, request: &KeyRequest) -> Result<[u8; 16], PlatformError>;
+
+    /// EREPORT as enclave `own`.
+    fn report_as(&self, own: &Identity, target: &TargetInfo, data: &[u8; 64]) -> Report;
 }
 
 impl Launcher for Machine {
@@ -73,5 +92,23 @@ impl Launcher for Machine {
 
     fn platform_id(&self) -> PlatformId {
         self.platform().id()
+    }
+
+    fn software_cpu(&self) -> Option<&dyn SoftwareCpu> {
+        Some(self)
+    }
+}
+
+impl SoftwareCpu for Machine {
+    fn cpu_svn(&self) -> CpuSvn {
+        self.cpu().cpu_svn()
+    }
+
+    fn key_as(&self, own: &Identity, request: &KeyRequest) -> Result<[u8; 16], PlatformError> {
+        self.cpu().egetkey(own, request)
+    }
+
+    fn report_as(&self, own: &Identity, target: &TargetInfo, data: &[u8; 64]) -> Report {
+        self.cpu().ereport(own, target, data)
     }
 }

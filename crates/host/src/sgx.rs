@@ -6,6 +6,8 @@
 //! [`hard`] on the machine's own.
 
 pub mod convert;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod detect;
 pub mod image;
 pub mod inspect;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -1,5 +1,7 @@
 //! Targets and givers that are not who they should be.
 
+use std::rc::Rc;
+
 use anyhow::{Context, Result};
 use baton_attest::identity::{Attributes, Digest32, Identity, PlatformId, encode, flags, hash};
 use baton_attest::sigstruct::{Sigstruct, SigningKey};
@@ -11,19 +13,19 @@ use baton_core::keyring::Keyring;
 use baton_core::log::LogHash;
 use baton_core::messages::{Attestation, HandoverRequest, Message, Offer, VERSION, transcript};
 use baton_core::secret::Seed;
-use baton_enclave::sim::{Launch, Machine};
 use baton_enclave::wire::Request;
+use baton_host::link::Launcher;
 use baton_host::relay::{self, Asked, Channel};
 use baton_host::seat::Seat;
 use minicbor::Encode;
 
 use super::Bench;
-use super::scene::{Scene, hello, message, quote_as, report_as};
+use super::scene::{Impostor, Scene, hello, message, quote_as, report_as};
 use crate::world::Build;
 
 /// A build that developers signed, beside the one that people voted for.
 pub fn a01(b: &mut Bench) -> Result<()> {
-    let (mut s, proposal) = Scene::passed(b.seed)?;
+    let (mut s, proposal) = Scene::passed(b)?;
     let mut n = s.seat(0, "v3", &s.v3.clone())?;
     let outcome = s.try_ahead(&mut n, proposal, |_, _| Ok(()))?;
     let check = "offer/Authorize/Target/Measurement";
@@ -59,7 +61,7 @@ fn resigned(build: &Build, key: u8, edit: impl FnOnce(&mut Sigstruct)) -> Result
 }
 
 /// A request of a host's own making, attested by a report with this identity: what an enclave launched so would send.
-pub fn asked_as(source: &mut Seat, machine: &Machine, identity: &Identity) -> Result<Asked> {
+pub fn asked_as(source: &mut Seat, identity: &Identity) -> Result<Asked> {
     let (_, hello) = hello(source)?;
     let request = HandoverRequest {
         version: VERSION,
@@ -74,7 +76,7 @@ pub fn asked_as(source: &mut Seat, machine: &Machine, identity: &Identity) -> Re
         kind: Kind::Upgrade,
         request: request.to_cbor(),
         digest,
-        attestation: report_as(machine, identity, &hello.source, &digest),
+        attestation: report_as(&**source.launcher(), identity, &hello.source, &digest)?,
         epoch: hello.epoch,
         target: identity.digest(),
         platform: source.status()?.platform,
@@ -90,12 +92,16 @@ pub fn host_key() -> PublicKey {
 /// MRENCLAVE does not cover attributes, signer, product id, CONFIGID or svn.
 pub fn a04(b: &mut Bench) -> Result<()> {
     // The second signer is not the development key 2, so that key 2 is a stranger.
-    let mut s = Scene::with(b.seed, |p| p.builds.signers[1].0 = hash("a signer that signs nothing", &[]).0)?;
+    let mut s = Scene::with(b, |p| p.builds.signers[1].0 = hash("a signer that signs nothing", &[]).0)?;
     let proposal = s.pass_v2(14)?;
     let v2 = s.v2.clone();
     let debug = resigned(&v2, 1, |f| f.attribute_mask.flags &= !flags::DEBUG)?;
+    let (machine, launcher) = (s.o.machine().clone(), s.o.launcher().clone());
+    let dir = s.world.dir().join("forbidden");
+    let mut n = Seat::open_on(&dir, machine.clone(), launcher.clone(), v2.image.clone(), Box::new(rand::random))?;
+    b.refused("debug-forbidden", "v2 launched with DEBUG, which its signature forbids", "launch/Sigstruct", n.start_debug());
     let dir = s.world.dir().join("debug");
-    let mut n = Seat::open(&dir, s.o.machine().clone(), debug.image, Box::new(rand::random))?;
+    let mut n = Seat::open_on(&dir, machine, launcher, debug.image, Box::new(rand::random))?;
     n.start_debug()?;
     let outcome = s.try_ahead(&mut n, proposal, |_, _| Ok(()))?;
     let rules = |check: &str| format!("offer/Authorize/Target/Rules/{check}");
@@ -114,21 +120,20 @@ pub fn a04(b: &mut Bench) -> Result<()> {
     b.refused("svn", "v2 signed with a lower svn than v1's", "offer/Authorize/Target/Downgrade", outcome);
     let mut n = s.seat(0, "v2", &v2)?;
     let identity = n.status()?.identity;
-    let machine = s.o.machine().clone();
     let with = |edit: &dyn Fn(&mut Identity)| {
         let mut i = identity;
         edit(&mut i);
         i
     };
     for (case, what, check, other) in [
-        ("config-id", "v2 launched with a CONFIGID", "ConfigId", with(&|i| i.config_id[0] = 1)),
-        ("config-svn", "v2 launched with a CONFIGSVN", "Launch", with(&|i| i.config_svn = 1)),
-        ("misc-select", "v2 launched with MISCSELECT.EXINFO", "Launch", with(&|i| i.misc_select = 1)),
-        ("provision", "v2 launched with the provisioning key's attribute", "Launch", with(&|i| {
+        ("config-id", "a report of v2 launched with a CONFIGID", "ConfigId", with(&|i| i.config_id[0] = 1)),
+        ("config-svn", "a report of v2 launched with a CONFIGSVN", "Launch", with(&|i| i.config_svn = 1)),
+        ("misc-select", "a report of v2 launched with MISCSELECT.EXINFO", "Launch", with(&|i| i.misc_select = 1)),
+        ("provision", "a report of v2 with the provisioning key's attribute", "Launch", with(&|i| {
             i.attributes = Attributes { flags: i.attributes.flags | flags::PROVISION_KEY, ..i.attributes }
         })),
     ] {
-        let asked = asked_as(&mut s.o, &machine, &other)?;
+        let asked = asked_as(&mut s.o, &other)?;
         let outcome = s.try_asked(&asked, proposal, |_, _| Ok(()))?;
         b.refused(case, what, &rules(check), outcome);
     }
@@ -154,7 +159,7 @@ struct ForgedPayload {
 }
 
 /// An offer of a keyring that the host made up, for a request in hand.
-fn forged_offer(machine: &Machine, build: &Build, asked: &Asked, source: &Identity) -> Result<Offer> {
+fn forged_offer(on: &Rc<dyn Launcher>, build: &Build, asked: &Asked, source: &Identity) -> Result<Offer> {
     let authority = Digest32([0x42; 32]);
     let request = HandoverRequest::from_cbor(&asked.request)?;
     let transcript = transcript(asked.kind, &asked.digest, &source.digest(), &asked.target, &authority);
@@ -165,8 +170,7 @@ fn forged_offer(machine: &Machine, build: &Build, asked: &Asked, source: &Identi
         platform: asked.platform,
         plan: None,
     };
-    // Any enclave of the host's own gives it randomness.
-    let (mut platform, _) = machine.launch(&build.image, &Launch { debug: false, entropy: rand::random() })?;
+    let mut platform = Impostor::of(on, &build.image)?;
     let recipient = PublicKey::from_bytes(&request.hpke_key)?;
     let context = "baton offer payload v1";
     let sealed = seal_to(&mut platform, &recipient, context, &transcript.0, &encode(&payload))?;
@@ -175,12 +179,12 @@ fn forged_offer(machine: &Machine, build: &Build, asked: &Asked, source: &Identi
 
 /// A keyring from somebody who only says that it is the network's.
 pub fn a09(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     let (v1, v2, v3) = (s.v1.clone(), s.v2.clone(), s.v3.clone());
     let mut n = s.seat(0, "v2", &v2)?;
     let giver = s.o.status()?.identity;
     let asked = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
-    let offer = forged_offer(s.o.machine(), &v3, &asked, &giver)?;
+    let offer = forged_offer(s.o.launcher(), &v3, &asked, &giver)?;
     let outcome = n.call(&Request::Accept { offer: offer.to_cbor(), giver: None });
     let check = "accept/Commitment/Mismatch";
     b.refused("other-seed", "v2 is offered a seed of the host's own", check, outcome);
@@ -190,15 +194,15 @@ pub fn a09(b: &mut Bench) -> Result<()> {
     let asked = relay::ask(&mut s.o, &mut joiner, Kind::Join, channel)?;
     let mut stranger = s.seat(0, "v3", &v3)?;
     let evil = stranger.status()?.identity;
-    let offer = forged_offer(s.o.machine(), &v3, &asked, &evil)?;
+    let offer = forged_offer(s.o.launcher(), &v3, &asked, &evil)?;
     let outcome = joiner.call(&Request::Accept { offer: offer.to_cbor(), giver: None });
     b.refused("no-giver", "a joiner of the genesis build is offered one by nobody", "accept/NoGiver", outcome);
-    let quote = quote_as(s.o.machine(), &evil, &offer.digest(), &collateral)?;
+    let quote = quote_as(&**s.o.launcher(), &evil, &offer.digest(), &collateral)?;
     let outcome = joiner.call(&Request::Accept { offer: offer.to_cbor(), giver: Some(quote) });
     b.refused("other-giver", "the same by another build, with its genuine quote", "accept/OtherGiver", outcome);
     // The giver's genuine quote over another message.
     let genuine = genuine_quote(&mut s, &mut joiner, channel)?;
-    let offer = forged_offer(s.o.machine(), &v3, &asked, &giver)?;
+    let offer = forged_offer(s.o.launcher(), &v3, &asked, &giver)?;
     let outcome = joiner.call(&Request::Accept { offer: offer.to_cbor(), giver: Some(genuine) });
     let check = "accept/Giver/OtherMessage";
     b.refused("borrowed-quote", "the same with a quote of the true giver over other bytes", check, outcome);
@@ -208,7 +212,7 @@ pub fn a09(b: &mut Bench) -> Result<()> {
 /// A quote of `o` over something that it says to everybody.
 fn genuine_quote(s: &mut Scene, joiner: &mut Seat, channel: Channel<'_>) -> Result<Attestation> {
     let (hello, _) = hello(joiner)?;
-    let report_target = s.o.machine().qe_target();
+    let report_target = s.o.launcher().qe_target()?;
     let ask = Request::Ask { hello, kind: Kind::Rehearsal, report_target };
     let (_, report) = message(s.o.call(&ask)?)?;
     relay::attest(&s.o, report, channel).context("the quote of o")

@@ -7,11 +7,11 @@ use baton_chain::gov::GOV_STORE;
 use baton_chain::record::{Kind, PREFIX};
 use baton_core::messages::{Attestation, HandoverRequest, MAX_MESSAGE_BYTES, Message};
 use baton_core::seal::Slot;
-use baton_enclave::Enclave;
-use baton_enclave::shell::Start;
-use baton_enclave::sim::{Launch, SimPlatform};
+use baton_enclave::link::Opening;
+use baton_enclave::sim::Launch;
 use baton_enclave::wire::{AttestedReceipt, OfferEvidence, Reply, Request, Response, SealedFile};
 use baton_host::chain::ChainSource;
+use baton_host::link::EnclaveLink;
 use baton_host::relay::{self, Channel};
 use baton_host::seat::Seat;
 
@@ -21,7 +21,7 @@ use super::scene::{Saved, Scene, hello, message};
 
 /// Messages, proofs and memos of another type.
 pub fn a08(b: &mut Bench) -> Result<()> {
-    let (mut s, proposal) = Scene::passed(b.seed)?;
+    let (mut s, proposal) = Scene::passed(b)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     let rehearsal = relay::ask(&mut s.o, &mut n, Kind::Rehearsal, Channel::Local)?;
     let mut asked = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
@@ -72,7 +72,7 @@ fn kept(s: &mut Scene, asked: &relay::Asked, evidence: OfferEvidence) -> Result<
 
 /// Malformed bytes of every type: refused, nothing changed, and no panic.
 pub fn a21(b: &mut Bench) -> Result<()> {
-    let (mut s, proposal) = Scene::passed(b.seed)?;
+    let (mut s, proposal) = Scene::passed(b)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     let corpus = corpus(&mut s, &mut n, proposal)?;
     let (mut tried, mut kinds) = (0usize, 0usize);
@@ -203,12 +203,12 @@ fn corpus(s: &mut Scene, n: &mut Seat, proposal: u64) -> Result<Vec<Sample>> {
 }
 
 /// The enclave of a seat's newest file, to which any bytes can be said.
-fn raw(seat: &mut Seat) -> Result<Enclave<SimPlatform>> {
+fn raw(seat: &mut Seat) -> Result<Box<dyn EnclaveLink>> {
     let files = seat.store().find(Slot::Custody)?;
     let file = files.first().map(|f| seat.store().read(f)).transpose()?;
     let launch = Launch { debug: false, entropy: rand::random() };
-    let (platform, policy) = seat.machine().launch(seat.image(), &launch)?;
-    Ok(Enclave::start(platform, policy, Start { custody: file.as_deref(), ..Start::default() })?)
+    let opening = Opening { custody: file.map(Into::into), ..Opening::default() };
+    Ok(seat.launcher().launch(seat.image(), &launch, &opening)?)
 }
 
 /// Malformed variants of a sample.
@@ -232,15 +232,16 @@ fn nests() -> Vec<Vec<u8>> {
     vec![vec![0x81; 60_000], vec![0x9f; 60_000], map]
 }
 
-fn must_refuse(enclave: &mut Enclave<SimPlatform>, request: &[u8]) -> Result<()> {
-    let before = encode(&enclave.handle(&Request::Status));
-    let answer = enclave.handle_bytes(request);
+fn must_refuse(enclave: &mut Box<dyn EnclaveLink>, request: &[u8]) -> Result<()> {
+    let status = encode(&Request::Status);
+    let before = enclave.call(&status)?;
+    let answer = enclave.call(request)?;
     let response: Response = minicbor::decode(&answer).context("the answer cannot be read")?;
     match response.reply {
         Some(Reply::Refused(_)) if response.store.is_empty() => {}
         other => bail!("it was not refused: {:.120}", format!("{other:?}")),
     }
-    if encode(&enclave.handle(&Request::Status)) != before {
+    if enclave.call(&status)? != before {
         bail!("it was refused, and something changed");
     }
     Ok(())

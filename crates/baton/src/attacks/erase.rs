@@ -120,7 +120,7 @@ impl Upgraded {
 
 /// Every condition of the barrier, one missing at a time.
 pub fn a16(b: &mut Bench) -> Result<()> {
-    let mut u = Upgraded::halted(Scene::new(b.seed)?)?;
+    let mut u = Upgraded::halted(Scene::new(b)?)?;
     let reader = u.reader()?;
     let outcome = relay::barrier_receipt(&mut u.n, &reader, Channel::Local);
     let what = "v2 is asked for its receipt before the proof at X";
@@ -178,30 +178,29 @@ fn receipts_that_lie(b: &mut Bench, u: &mut Upgraded, n1: &mut Seat, n2: &mut Se
     let own = all.remove(0);
     let outcome = u.try_erase(all.clone())?;
     b.refused("no-own", "no receipt of this machine's own successor", "erase/Barrier/NoOwnSuccessor", outcome);
-    let (reader, machine) = (u.reader()?, u.s.o.machine().clone());
+    let (reader, launcher) = (u.reader()?, u.s.o.launcher().clone());
     let honest = BarrierReceipt::from_cbor(&own.receipt)?;
     let strange = u.s.seat(0, "v3", &u.s.v3.clone())?.status()?.identity;
-    let lie = |receipt: &BarrierReceipt, who: &Identity, over: &Digest32| AttestedReceipt {
-        receipt: receipt.to_cbor(),
-        attestation: report_as(&machine, who, &reader, over),
+    let lie = |receipt: &BarrierReceipt, who: &Identity, over: &Digest32| -> Result<AttestedReceipt> {
+        Ok(AttestedReceipt { receipt: receipt.to_cbor(), attestation: report_as(&*launcher, who, &reader, over)? })
     };
     let successor = u.n.status()?.identity;
-    let as_v3 = lie(&honest, &strange, &honest.digest());
+    let as_v3 = lie(&honest, &strange, &honest.digest())?;
     let outcome = u.try_erase([vec![as_v3], all.clone()].concat())?;
     b.refused("other-build", "the own receipt is attested by v3", "erase/Barrier/OtherBuild", outcome);
     let other_seed = BarrierReceipt { mac: [7; 32], ..honest.clone() };
-    let other_seed = lie(&other_seed, &successor, &other_seed.digest());
+    let other_seed = lie(&other_seed, &successor, &other_seed.digest())?;
     let outcome = u.try_erase([vec![other_seed], all.clone()].concat())?;
     b.refused("other-seed", "the own successor holds another seed", "erase/Barrier/OtherSeed", outcome);
     let mut other_plan = honest.clone();
     other_plan.plan.name = "v9".into();
-    let other_plan = lie(&other_plan, &successor, &other_plan.digest());
+    let other_plan = lie(&other_plan, &successor, &other_plan.digest())?;
     let outcome = u.try_erase([vec![other_plan], all.clone()].concat())?;
     b.refused("other-plan", "a receipt for another plan", "erase/Barrier/OtherPlan", outcome);
     let collateral = u.s.world.collateral()?;
     let borrowed = AttestedReceipt {
         receipt: own.receipt.clone(),
-        attestation: quote_as(n1.machine(), &successor, &Digest32([1; 32]), &collateral)?,
+        attestation: quote_as(&**n1.launcher(), &successor, &Digest32([1; 32]), &collateral)?,
     };
     let outcome = u.try_erase([vec![own.clone(), borrowed], vec![all[0].clone(), all[2].clone()]].concat())?;
     b.refused("borrowed-quote", "a receipt beside a quote over other bytes", "erase/Attestation/OtherMessage", outcome);

@@ -33,7 +33,7 @@ fn forged(s: &mut Scene, signers: Vec<usize>) -> Result<Request> {
 
 /// More than two thirds, never exactly.
 pub fn a05(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     // 105 of 315: the other three are exactly two thirds.
     s.world.chain.delegate(Account::User(0), 0, 5_000_000)?;
     s.world.produce_until(12)?;
@@ -77,7 +77,7 @@ fn with_forged_app_hash(genuine: &LightBlock) -> Result<Vec<u8>> {
 
 /// An enclave that sees only the past: the plan was pending then, and is cancelled now.
 pub fn a11(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     let passed = s.pass_v2(36)?;
     let plan = s.pending_height()?;
@@ -127,7 +127,7 @@ fn unbond(s: &mut Scene) -> Result<()> {
 
 /// Beyond one trusting period a skip is not trusted.
 pub fn a12a(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     s.follow()?;
     let head = s.o.status()?.head_height;
     let mut fork = s.world.chain.fork_at(head)?;
@@ -145,7 +145,7 @@ pub fn a12a(b: &mut Bench) -> Result<()> {
 
 /// Within it, a copy that was set aside has nothing to tell the fork by.
 pub fn a12b(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     s.follow()?;
     let head = s.o.status()?.head_height;
     let mut fork = s.world.chain.fork_at(head)?;

@@ -103,8 +103,8 @@ fn sign(order: Order, by: &[u8]) -> SignedOrder {
 }
 
 /// A scene with a seat of v3 and the order that names it.
-fn ordered(seed: u64) -> Result<(Scene, Seat, Order)> {
-    let mut s = Scene::with(seed, break_glass)?;
+fn ordered(b: &Bench) -> Result<(Scene, Seat, Order)> {
+    let mut s = Scene::with(b, break_glass)?;
     s.follow()?;
     let v3 = s.v3.clone();
     let mut n = s.seat(0, "v3", &v3)?;
@@ -129,7 +129,7 @@ fn attempt(s: &mut Scene, n: &mut Seat, signed: &SignedOrder, witnesses: usize, 
 
 /// Signatures used again: elsewhere, for another build, or much later.
 pub fn a06(b: &mut Bench) -> Result<()> {
-    let (mut s, mut n, good) = ordered(b.seed)?;
+    let (mut s, mut n, good) = ordered(b)?;
     let head = s.o.status()?.head_height;
     let foreign = n.status()?.identity.digest();
     for (case, what, order, check) in [
@@ -173,7 +173,7 @@ pub fn a06(b: &mut Bench) -> Result<()> {
 
 /// One malformed signature among good ones.
 pub fn a07(b: &mut Bench) -> Result<()> {
-    let (mut s, mut n, good) = ordered(b.seed)?;
+    let (mut s, mut n, good) = ordered(b)?;
     let spoiled = |by: &[u8]| {
         let mut signed = sign(good.clone(), by);
         let key = CouncilKey::Ed25519(member(43).verifying_key().to_bytes());
@@ -192,7 +192,7 @@ pub fn a07(b: &mut Bench) -> Result<()> {
 
 /// A quiet emergency: all of the council, one hostile host, offline.
 pub fn a25(b: &mut Bench) -> Result<()> {
-    let (mut s, mut n, good) = ordered(b.seed)?;
+    let (mut s, mut n, good) = ordered(b)?;
     let signed = sign(good, &[41, 42, 43]);
     let before = s.o.status()?;
     for (case, what, witnesses, later, check) in [
@@ -252,7 +252,7 @@ fn rewind(s: &mut Scene, named: (u64, Digest32), headers: Vec<LightBlock>, by: &
 
 /// A rewind to a header that never was on the chain.
 pub fn a26(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::with(b.seed, break_glass)?;
+    let mut s = Scene::with(b, break_glass)?;
     s.world.produce_until(20)?;
     s.follow()?;
     let head = s.o.status()?.head_height;
@@ -276,7 +276,7 @@ pub fn a26(b: &mut Bench) -> Result<()> {
 
 /// A fork within the trusting period, where the policy asks for witnessed dates.
 pub fn a12b_witnessed(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::with(b.seed, |p| {
+    let mut s = Scene::with(b, |p| {
         break_glass(p);
         if let Some(w) = &mut p.witnesses {
             w.dated_exports = true;

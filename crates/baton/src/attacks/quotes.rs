@@ -26,7 +26,7 @@ fn json(s: &Scene, spec: &CollateralSpec) -> Result<Vec<u8>> {
 
 /// Joiners whose quote must not open the door.
 pub fn a17(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     let v1 = s.v1.clone();
     let now = s.world.block_time();
     let fresh = CollateralSpec::at(now - 3600);
@@ -72,7 +72,7 @@ pub fn a17(b: &mut Bench) -> Result<()> {
 
 /// The enclave has no clock and takes no time from its host: what a host can do is to hold back and to replay.
 pub fn a13(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     let v1 = s.v1.clone();
     let now = s.world.block_time();
     // Collateral of a later date than any block: the chain stands still, Intel's dates go on.
@@ -113,14 +113,14 @@ pub fn a13(b: &mut Bench) -> Result<()> {
 /// Development never passes for production, nor the reverse.
 pub fn a22(b: &mut Bench) -> Result<()> {
     // Production: the policy lists Intel's root.
-    let mut s = Scene::with(b.seed, |p| p.tcb.roots = vec![intel_root().to_vec()])?;
+    let mut s = Scene::with(b, |p| p.tcb.roots = vec![intel_root().to_vec()])?;
     let mut joiner = s.seat(1, "v1", &s.v1.clone())?;
     let collateral = s.world.collateral()?;
     let outcome = s.try_join(&mut joiner, &collateral)?;
     let check = "offer/Attestation/Quote/Root";
     b.refused("into-production", "a development machine joins a production build", check, outcome);
     // Development: a genuine quote of a production machine.
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     let mut joiner = s.seat(1, "v1", &s.v1.clone())?;
     let mut asked = relay::ask(&mut s.o, &mut joiner, Kind::Join, Channel::Quoted { collateral: &collateral })?;
     asked.attestation = Attestation::Quoted {

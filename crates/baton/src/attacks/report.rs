@@ -6,8 +6,11 @@ use anyhow::Result;
 use baton_core::keeper::StateError;
 use baton_enclave::shell::StartError;
 use baton_enclave::wire::Refusal;
+use baton_host::link::LinkError;
 use baton_host::seat::SeatError;
 use serde::Serialize;
+
+use crate::world::Platform;
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,13 +73,15 @@ pub struct Bench {
     id: &'static str,
     /// What keys are made from.
     pub seed: u64,
+    /// Where enclaves run.
+    pub platform: Platform,
     lines: Vec<Line>,
 }
 
 impl Bench {
     /// For one attack.
-    pub fn new(id: &'static str, seed: u64) -> Self {
-        Bench { id, seed, lines: Vec::new() }
+    pub fn new(id: &'static str, seed: u64, platform: Platform) -> Self {
+        Bench { id, seed, platform, lines: Vec::new() }
     }
 
     /// An attempt that `expected` must refuse.
@@ -154,6 +159,16 @@ fn refusal_of(e: &anyhow::Error) -> Option<Refusal> {
             rule: "secrecy".into(),
             message: open.to_string(),
         }),
+        // A real enclave says it in words.
+        SeatError::NotStarted { message, .. } => {
+            let other = message.contains("sealed by another build");
+            let check = if other { "start/Open/OtherMeasurement" } else { "start" };
+            Some(Refusal { check: check.into(), rule: "secrecy".into(), message: message.clone() })
+        }
+        // EINIT's code for attributes that the signature does not allow.
+        SeatError::Link(LinkError::Load(why)) if why.contains("SGX_INVALID_ATTRIBUTE") => {
+            Some(Refusal { check: "launch/Sigstruct".into(), rule: "secrecy".into(), message: why.clone() })
+        }
         SeatError::Launch(launch) => {
             Some(Refusal { check: format!("launch/{}", name(launch)), rule: "secrecy".into(), message: launch.to_string() })
         }

@@ -6,24 +6,29 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use baton_attest::identity::{Digest32, Identity, encode};
+use baton_attest::identity::{Attributes, Digest32, Identity, encode, flags};
+use baton_attest::keyrequest::{KeyRequest, key_name};
 use baton_attest::report::TargetInfo;
+use baton_attest::sigstruct::check_sigstruct;
 use baton_chain::evidence::UpgradeEvidence;
 use baton_chain::light::LightBlock;
 use baton_chain::record::Kind;
 use baton_core::keyring::Commitment;
 use baton_core::messages::{Attestation, Hello, Message, report_data};
+use baton_core::platform::{CpuSvn, Platform, PlatformError, ReportKey, SealKey};
 use baton_core::policy::{EpochCommitment, Origin, Policy};
 use baton_devnet::{Devnet, Text, YES};
 use baton_enclave::sim::{Image, Machine};
 use baton_enclave::wire::{OfferEvidence, Reply, Request};
 use baton_host::chain::{ChainSource, Included};
 use baton_host::gather::Gather;
+use baton_host::link::Launcher;
 use baton_host::relay::{self, Asked, Channel, Offered};
-use baton_host::seat::{Seat, SeatError};
+use baton_host::seat::Seat;
 
 use crate::world::ops::trusted;
-use crate::world::{Build, Node, World};
+use super::Bench;
+use crate::world::{Build, Named, Node, World};
 
 /// Blocks from a proposal to its decision, and a few more.
 pub const VOTE_BLOCKS: u64 = 28;
@@ -46,29 +51,29 @@ pub struct Scene {
 
 impl Scene {
     /// With the world's own policy.
-    pub fn new(seed: u64) -> Result<Self> {
-        Self::with(seed, |_| {})
+    pub fn new(b: &Bench) -> Result<Self> {
+        Self::with(b, |_| {})
     }
 
     /// With a policy of its own in every build.
-    pub fn with(seed: u64, tweak: impl Fn(&mut Policy)) -> Result<Self> {
+    pub fn with(b: &Bench, tweak: impl Fn(&mut Policy)) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("baton-attacks-").tempdir()?;
-        let mut world = World::create(dir.path(), seed, 1)?;
+        let mut world = World::create_on(dir.path(), b.seed, 1, b.platform.clone())?;
         world.produce_until(3)?;
         let mut policy = world.policy(Origin::Genesis, 2)?;
         tweak(&mut policy);
-        let v1 = Build::new("1.0.0", policy, 1, 2)?;
+        let v1 = world.platform().build(Named::V1, policy, 2)?;
         world.seat_named(0, "v1", &v1)?;
         let mut o = world.nodes[0].take("v1")?;
         o.call(&Request::Genesis { found: Vec::new() })?;
         let commitment = Commitment(*o.status()?.commitments.first().context("no commitment after genesis")?);
         world.produce_until(6)?;
-        let later = |version: &str, svn| {
+        let later = |which: Named, svn| {
             let mut policy = world.policy(Origin::Commitments(vec![EpochCommitment { epoch: 0, commitment }]), 5)?;
             tweak(&mut policy);
-            Build::new(version, policy, 1, svn)
+            world.platform().build(which, policy, svn)
         };
-        let (v2, v3) = (later("2.0.0", 2)?, later("3.0.0", 3)?);
+        let (v2, v3) = (later(Named::V2, 2)?, later(Named::V3, 3)?);
         Ok(Scene { world, v1, v2, v3, o, _dir: dir })
     }
 
@@ -81,7 +86,8 @@ impl Scene {
     /// A seat on a machine that the world does not have yet.
     pub fn seat_on(&mut self, machine: Rc<Machine>, name: &str, build: &Build) -> Result<Seat> {
         let dir = self.world.dir().join(format!("machine{}", self.world.nodes.len()));
-        self.world.nodes.push(Node::new(&dir, name, machine.clone(), machine));
+        let launcher = self.world.platform().launcher(&machine)?;
+        self.world.nodes.push(Node::new(&dir, name, machine, launcher));
         self.seat(self.world.nodes.len() - 1, name, build)
     }
 
@@ -107,8 +113,8 @@ impl Scene {
     }
 
     /// v2's plan has passed, and its lead window is open.
-    pub fn passed(seed: u64) -> Result<(Self, u64)> {
-        let mut s = Self::new(seed)?;
+    pub fn passed(b: &Bench) -> Result<(Self, u64)> {
+        let mut s = Self::new(b)?;
         let proposal = s.pass_v2(14)?;
         Ok((s, proposal))
     }
@@ -290,7 +296,8 @@ impl Saved {
         for (path, bytes) in &self.files {
             fs::write(sealed.join(path.file_name().context("a file has a name")?), bytes)?;
         }
-        Ok(Seat::open(dir, seat.machine().clone(), image, Box::new(rand::random))?)
+        let (machine, launcher) = (seat.machine().clone(), seat.launcher().clone());
+        Ok(Seat::open_on(dir, machine, launcher, image, Box::new(rand::random))?)
     }
 }
 
@@ -309,17 +316,69 @@ pub fn message(reply: Reply) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
     }
 }
 
-/// What a machine's CPU reports of an enclave with this identity: for identities that the software
-/// platform cannot launch, and for what a faulty enclave would say. The host has no such enclave's memory.
-pub fn report_as(machine: &Machine, identity: &Identity, reader: &Identity, digest: &Digest32) -> Attestation {
-    let target = TargetInfo::for_identity(reader);
-    Attestation::Local { report: machine.cpu().ereport(identity, &target, &report_data(digest)).to_bytes().to_vec() }
+/// What a machine's CPU reports of an enclave with this identity: for identities that no launch on it
+/// gives, and for what a faulty enclave would say. The host has no such enclave's memory.
+pub fn report_as(on: &dyn Launcher, identity: &Identity, reader: &Identity, digest: &Digest32) -> Result<Attestation> {
+    let report = forge(on, identity, &TargetInfo::for_identity(reader), digest)?;
+    Ok(Attestation::Local { report })
 }
 
 /// The same as a quote.
-pub fn quote_as(machine: &Machine, identity: &Identity, digest: &Digest32, collateral: &[u8]) -> Result<Attestation> {
-    let target = TargetInfo::for_identity(&machine.platform().qe_identity());
-    let report = machine.cpu().ereport(identity, &target, &report_data(digest)).to_bytes();
-    let quote = machine.quote(&report).map_err(|e| SeatError::Quote(e.to_string()))?;
-    Ok(Attestation::Quoted { quote, collateral: collateral.to_vec() })
+pub fn quote_as(on: &dyn Launcher, identity: &Identity, digest: &Digest32, collateral: &[u8]) -> Result<Attestation> {
+    let target: [u8; 512] = on.qe_target()?.try_into().map_err(|_| anyhow::anyhow!("a TARGETINFO has 512 bytes"))?;
+    let report = forge(on, identity, &TargetInfo::parse(&target)?, digest)?;
+    Ok(Attestation::Quoted { quote: on.quote(&report)?, collateral: collateral.to_vec() })
+}
+
+fn forge(on: &dyn Launcher, identity: &Identity, target: &TargetInfo, digest: &Digest32) -> Result<Vec<u8>> {
+    let cpu = on.software_cpu().context("only a software CPU forges reports")?;
+    Ok(cpu.report_as(identity, target, &report_data(digest)).to_bytes().to_vec())
+}
+
+/// An enclave of any identity, without its program: what its build could do on this machine.
+pub struct Impostor {
+    on: Rc<dyn Launcher>,
+    identity: Identity,
+    svn: CpuSvn,
+}
+
+impl Impostor {
+    /// A build as it launches.
+    pub fn of(on: &Rc<dyn Launcher>, image: &Image) -> Result<Self> {
+        let cpu = on.software_cpu().context("only a software CPU plays enclaves")?;
+        let attributes = Attributes { flags: flags::MODE64BIT, xfrm: 3 };
+        let identity = check_sigstruct(&image.sigstruct)?.launch(image.measurement()?, attributes, 0)?;
+        Ok(Impostor { svn: cpu.cpu_svn(), on: on.clone(), identity })
+    }
+
+    fn key(&self, request: &KeyRequest) -> Result<[u8; 16], PlatformError> {
+        self.on.software_cpu().ok_or(PlatformError::BadRequest)?.key_as(&self.identity, request)
+    }
+}
+
+impl Platform for Impostor {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn cpu_svn(&self) -> CpuSvn {
+        self.svn
+    }
+
+    fn seal_key(&self, request: &KeyRequest) -> Result<SealKey, PlatformError> {
+        self.key(request).map(|k| SealKey::danger_from_bytes(&k))
+    }
+
+    fn report_key(&self, key_id: &[u8; 32]) -> Result<ReportKey, PlatformError> {
+        let request = KeyRequest { key_name: key_name::REPORT, key_id: *key_id, ..KeyRequest::default() };
+        self.key(&request).map(|k| ReportKey::danger_from_bytes(&k))
+    }
+
+    fn report(&self, target: &TargetInfo, data: &[u8; 64]) -> [u8; 432] {
+        self.on.software_cpu().map_or([0; 432], |cpu| cpu.report_as(&self.identity, target, data).to_bytes())
+    }
+
+    fn random(&mut self, out: &mut [u8]) {
+        rand::fill(out);
+    }
 }

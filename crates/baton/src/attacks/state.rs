@@ -8,7 +8,6 @@ use baton_core::messages::{Challenge, HandoverRequest, Message, Receipt};
 use baton_core::policy::{Origin, Phase};
 use baton_core::seal::SealPolicy;
 use baton_devnet::{Devnet, YES};
-use baton_enclave::sim::Launch;
 use baton_enclave::wire::{OfferEvidence, Request, Under};
 use baton_host::gather::Gather;
 use baton_host::relay::{self, Channel};
@@ -17,13 +16,13 @@ use baton_host::seat::Seat;
 use super::Bench;
 use super::builds::host_key;
 use super::erase::Upgraded;
-use super::scene::{Saved, Scene, message, propose_into, report_as};
-use crate::world::Build;
+use super::scene::{Impostor, Saved, Scene, message, propose_into, report_as};
+use crate::world::Named;
 use crate::world::ops::trusted;
 
 /// Files from before a revocation, and from before an erase.
 pub fn a10(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     let passed = s.pass_v2(36)?;
     let plan = s.pending_height()?;
@@ -55,7 +54,7 @@ pub fn a10(b: &mut Bench) -> Result<()> {
 }
 
 fn a10_retired(b: &mut Bench) -> Result<()> {
-    let mut u = Upgraded::halted(Scene::with(b.seed, |p| p.barrier.platforms = 1)?)?;
+    let mut u = Upgraded::halted(Scene::with(b, |p| p.barrier.platforms = 1)?)?;
     let mut n = u.s.seat(0, "v3", &u.s.v3.clone())?;
     std::mem::swap(&mut n, &mut u.n);
     u.activate(&mut n)?;
@@ -94,7 +93,7 @@ fn a10_retired(b: &mut Bench) -> Result<()> {
 
 /// An old build that has verified the proof at X admits no more of its own kind.
 fn a10_moved_on(b: &mut Bench) -> Result<()> {
-    let (mut s, proposal) = Scene::passed(b.seed)?;
+    let (mut s, proposal) = Scene::passed(b)?;
     let x = s.pending_height()?;
     s.world.produce_until(x)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
@@ -113,7 +112,7 @@ fn a10_moved_on(b: &mut Bench) -> Result<()> {
 
 /// A copy of the files runs beside the first; one record must not let out two keyrings.
 pub fn a14(b: &mut Bench) -> Result<()> {
-    let (mut s, proposal) = Scene::passed(b.seed)?;
+    let (mut s, proposal) = Scene::passed(b)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     let mut twin = Saved::of(&s.o)?.clone_seat(&s.o, &s.world.dir().join("clone"))?;
     let asked = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
@@ -146,7 +145,7 @@ fn prove(n: &mut Seat, challenge: &[u8], parsed: &Challenge) -> Result<(Vec<u8>,
 
 /// Receipts, each of which would let the source believe in a copy that is not there.
 pub fn a15(b: &mut Bench) -> Result<()> {
-    let (mut s, proposal) = Scene::passed(b.seed)?;
+    let (mut s, proposal) = Scene::passed(b)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     let asked = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
     let tx = s.record(&asked, proposal)?;
@@ -164,20 +163,20 @@ pub fn a15(b: &mut Bench) -> Result<()> {
     let outcome = s.o.call(&Request::Confirm { receipt: old, attestation });
     b.refused("old-nonce", "a receipt for an earlier challenge", "confirm/Receipt/OldNonce", outcome);
     saved.put_back(&mut s.o)?;
-    let (reader, machine) = (s.o.status()?.identity, s.o.machine().clone());
+    let (reader, launcher) = (s.o.status()?.identity, s.o.launcher().clone());
     let (v2, v3) = (n.status()?.identity, s.seat(0, "v3", &s.v3.clone())?.status()?.identity);
     let (bytes, parsed) = challenge(&mut s, offered.transcript)?;
     let (honest, report) = prove(&mut n, &bytes, &parsed)?;
     let honest_by_v2 = relay::attest(&n, report, Channel::Local)?;
     let receipt = Receipt::from_cbor(&honest)?;
     let lie = Receipt { mac: [9; 32], ..receipt.clone() };
-    let attestation = report_as(&machine, &v2, &reader, &lie.digest());
+    let attestation = report_as(&*launcher, &v2, &reader, &lie.digest())?;
     let outcome = s.o.call(&Request::Confirm { receipt: lie.to_cbor(), attestation });
     b.refused("other-seed", "a target that holds another seed", "confirm/Receipt/OtherSeed", outcome);
     saved.put_back(&mut s.o)?;
     let (bytes, parsed) = challenge(&mut s, offered.transcript)?;
     let (honest, _) = prove(&mut n, &bytes, &parsed)?;
-    let attestation = report_as(&machine, &v3, &reader, &Receipt::from_cbor(&honest)?.digest());
+    let attestation = report_as(&*launcher, &v3, &reader, &Receipt::from_cbor(&honest)?.digest())?;
     let outcome = s.o.call(&Request::Confirm { receipt: honest.clone(), attestation });
     b.refused("other-build", "another build attests the receipt", "confirm/Receipt/OtherIdentity", outcome);
     saved.put_back(&mut s.o)?;
@@ -193,7 +192,7 @@ pub fn a15(b: &mut Bench) -> Result<()> {
 
 /// One attested request, and two receivers.
 pub fn a18(b: &mut Bench) -> Result<()> {
-    let (mut s, proposal) = Scene::passed(b.seed)?;
+    let (mut s, proposal) = Scene::passed(b)?;
     let v2 = s.v2.clone();
     let (mut n, mut second) = (s.seat(0, "v2", &v2)?, s.seat(0, "v2-second", &v2)?);
     let mut asked = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
@@ -219,21 +218,20 @@ pub fn a18(b: &mut Bench) -> Result<()> {
 
 /// Whoever kept a file and signs with that key reads it for ever.
 pub fn a27(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     let mut policy = s.world.policy(Origin::Legacy, 2)?;
     policy.phase = Phase::Mrenclave;
-    let first = Build::new("legacy-1", policy.clone(), 1, 1)?;
-    let evil = Build::new("legacy-evil", policy, 1, 1)?;
-    let machine = s.o.machine().clone();
-    let launch = || Launch { debug: false, entropy: rand::random() };
+    let first = s.world.platform().build(Named::V2, policy.clone(), 1)?;
+    let evil = s.world.platform().build(Named::V3, policy, 1)?;
+    let launcher = s.o.launcher().clone();
     // What the network's old enclave left behind.
-    let (mut platform, _) = machine.launch(&first.image, &launch())?;
+    let mut platform = Impostor::of(&launcher, &first.image)?;
     let seed = [0x51; 32];
     let file = seal_legacy(&mut platform, SealPolicy::Mrsigner, &seed, b"")?;
     let mut n = s.seat(0, "legacy", &first)?;
     n.call(&Request::ImportLegacy { file: file.clone() })?;
     let exposed = n.status()?.exposed;
-    let (platform, _) = machine.launch(&evil.image, &launch())?;
+    let platform = Impostor::of(&launcher, &evil.image)?;
     let read = unseal_legacy(&platform, &file).map(|l| *l.seed.danger_expose() == seed);
     b.shown(
         "kept-file",
@@ -253,7 +251,7 @@ pub fn a27(b: &mut Bench) -> Result<()> {
 
 /// A new build that was shown nothing of the chain.
 pub fn a28(b: &mut Bench) -> Result<()> {
-    let (mut s, proposal) = Scene::passed(b.seed)?;
+    let (mut s, proposal) = Scene::passed(b)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     s.hand_over(&mut n, proposal)?;
     let put = Request::Put { under: Under::Seed, name: "entry".into(), value: b"value".to_vec() };

@@ -23,7 +23,7 @@ fn proposal_at(s: &Scene, id: u64, header: u64) -> Result<StateProof> {
 
 /// A transaction that names the measurement, and no vote behind it.
 pub fn a02(b: &mut Bench) -> Result<()> {
-    let (mut s, passed) = Scene::passed(b.seed)?;
+    let (mut s, passed) = Scene::passed(b)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     // A proposal whose deposit was never paid: its transaction is in a block.
     let message = Devnet::upgrade_message("v2", s.pending_height()?, &Scene::info(&s.v2));
@@ -82,7 +82,7 @@ fn a02_at_x(b: &mut Bench, s: &mut Scene, passed: u64) -> Result<()> {
 
 /// Proposals that did not pass, beside one that did, and plans that are no longer pending.
 pub fn a03(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     let plan = s.plan_height(36);
     let info = Scene::info(&s.v2);
@@ -133,7 +133,7 @@ fn offer_kept(s: &mut Scene, asked: &relay::Asked, evidence: OfferEvidence) -> R
 
 /// A strong vote for v2, superseded by a plan for v3 that hardly anybody voted on.
 fn a03_superseded(b: &mut Bench) -> Result<()> {
-    let mut s = weak_chain(b.seed)?;
+    let mut s = weak_chain(b)?;
     let strong = s.pass_v2(VOTE_AFTER_VOTE)?;
     vote_on_v3(&mut s, &[(3, YES)])?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
@@ -152,8 +152,8 @@ const VOTE_AFTER_VOTE: u64 = 45;
 const WIDE_WINDOW: u64 = 60;
 
 /// A chain whose own parameters let any proposal pass.
-fn weak_chain(seed: u64) -> Result<Scene> {
-    let mut s = Scene::with(seed, |p| p.chain.lead_blocks = WIDE_WINDOW)?;
+fn weak_chain(b: &Bench) -> Result<Scene> {
+    let mut s = Scene::with(b, |p| p.chain.lead_blocks = WIDE_WINDOW)?;
     let mut params = s.world.chain.gov_params();
     (params.quorum, params.threshold, params.veto_threshold) = ("0.01".into(), "0.01".into(), "1".into());
     let message = Devnet::gov_params_message(params);
@@ -183,7 +183,7 @@ fn vote_on_v3(s: &mut Scene, votes: &[(usize, i32)]) -> Result<u64> {
 
 /// The chain says PASSED by its own weakened bars; the enclave has bars of its own.
 pub fn a20(b: &mut Bench) -> Result<()> {
-    let mut s = weak_chain(b.seed)?;
+    let mut s = weak_chain(b)?;
     let mut n = s.seat(0, "v3", &s.v3.clone())?;
     // Powers are 100, 85, 70, 55 of 310.
     for (case, votes, what, check) in [
@@ -230,7 +230,7 @@ fn a20_power(b: &mut Bench, s: &mut Scene, n: &mut Seat) -> Result<()> {
 
 /// Two passed plans share name and height; the chain ran the second.
 pub fn a23(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::new(b.seed)?;
+    let mut s = Scene::new(b)?;
     let x = s.plan_height(18);
     let (to_v2, to_v3) = (Scene::info(&s.v2), Scene::info(&s.v3));
     let first = s.propose("v2", x, &to_v2)?;
@@ -270,7 +270,7 @@ pub fn a23(b: &mut Bench) -> Result<()> {
 
 /// Texts that two readers understand differently, each of them really voted on.
 pub fn a24(b: &mut Bench) -> Result<()> {
-    let mut s = Scene::with(b.seed, |p| p.chain.lead_blocks = WIDE_WINDOW)?;
+    let mut s = Scene::with(b, |p| p.chain.lead_blocks = WIDE_WINDOW)?;
     let mut n = s.seat(0, "v2", &s.v2.clone())?;
     let (m2, m3) = (s.v2.measurement, s.v3.measurement);
     let cases = [

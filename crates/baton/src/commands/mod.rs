@@ -1,7 +1,9 @@
 //! One module for each group of commands.
 
+pub mod acceptance;
 pub mod build;
 pub mod ceremony;
+pub mod doctor;
 pub mod drill;
 pub mod evidence;
 pub mod evidence_show;

@@ -130,19 +130,12 @@ impl World {
     }
 
     fn make_build(&self, which: Named) -> Result<Build> {
-        let (version, origin, checkpoint, svn) = match which {
-            Named::V1 => ("1.0.0", Origin::Genesis, 2, 1),
-            Named::V2 => ("2.0.0", self.committed()?, 5, 2),
-            Named::V3 => ("3.0.0", self.committed()?, 5, 3),
+        let (origin, checkpoint, svn) = match which {
+            Named::V1 => (Origin::Genesis, 2, 1),
+            Named::V2 => (self.committed()?, 5, 2),
+            Named::V3 => (self.committed()?, 5, 3),
         };
-        let policy = self.policy(origin, checkpoint)?;
-        match self.platform() {
-            Platform::Sim => Build::new(version, policy, 1, svn),
-            Platform::SoftSgx(programs) => {
-                let program = if which == Named::V1 { programs.first() } else { programs.last() };
-                Build::of_program(program.context("a softsgx world has a program")?, policy, 1, svn)
-            }
-        }
+        self.platform().build(which, self.policy(origin, checkpoint)?, svn)
     }
 
     /// The commitment of epoch 0, as node 0 published it.

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
+use baton_core::policy::Policy;
 use baton_enclave::sim::Machine;
 use baton_host::link::Launcher;
 use baton_host::sgx::convert::Layout;
 use baton_host::sgx::image::{MAX_SGXS_BYTES, Pages};
 use baton_host::sgx::sign;
+
+use super::{Build, Named};
 
 /// Where enclaves run.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +73,26 @@ impl Platform {
         }
     }
 
+    /// A build with this policy, signed with development key 1.
+    pub fn build(&self, which: Named, mut policy: Policy, svn: u16) -> Result<Build> {
+        let Platform::SoftSgx(programs) = self else {
+            let version = match which {
+                Named::V1 => "1.0.0",
+                Named::V2 => "2.0.0",
+                Named::V3 => "3.0.0",
+            };
+            return Build::new(version, policy, 1, svn);
+        };
+        if which == Named::V3 {
+            // There is no third program: another policy is another build.
+            policy.tcb.max_collateral_age_secs += 1;
+        }
+        let program = if which == Named::V1 { programs.first() } else { programs.last() };
+        Build::of_program(program.context("softsgx has a program")?, policy, 1, svn)
+    }
+
     /// What runs the enclaves of a machine.
-    pub(super) fn launcher(&self, machine: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
+    pub(crate) fn launcher(&self, machine: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
         match self {
             Platform::Sim => Ok(machine.clone()),
             Platform::SoftSgx(_) => soft(machine),

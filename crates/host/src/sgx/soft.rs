@@ -5,14 +5,16 @@
 
 use std::rc::Rc;
 
-use baton_attest::identity::{PlatformId, hash};
-use baton_attest::report::Report;
+use baton_attest::identity::{Identity, PlatformId, hash};
+use baton_attest::keyrequest::KeyRequest;
+use baton_attest::report::{self, Report, ReportBody, report_mac};
+use baton_core::platform::{CpuSvn, PlatformError};
 use baton_enclave::link::Opening;
 use baton_enclave::sim::{Image, Launch, Machine};
-use softsgx::{Device, Mode, Platform, TargetInfo};
+use softsgx::{Device, KeyError, Mode, Platform, TargetInfo};
 
 use super::launch::launch;
-use crate::link::{EnclaveLink, Launcher};
+use crate::link::{EnclaveLink, Launcher, SoftwareCpu};
 use crate::seat::SeatError;
 
 /// One machine with a software SGX CPU.
@@ -70,5 +72,61 @@ impl Launcher for SoftMachine {
 
     fn platform_id(&self) -> PlatformId {
         self.machine.platform().id()
+    }
+
+    fn software_cpu(&self) -> Option<&dyn SoftwareCpu> {
+        Some(self)
+    }
+}
+
+impl SoftwareCpu for SoftMachine {
+    fn cpu_svn(&self) -> CpuSvn {
+        self.platform.cpu_svn()
+    }
+
+    fn key_as(&self, own: &Identity, request: &KeyRequest) -> Result<[u8; 16], PlatformError> {
+        let request = softsgx::KeyRequest::parse(&request.to_bytes()).ok_or(PlatformError::BadRequest)?;
+        self.platform.get_key(&as_launched(own), &request).map_err(|e| match e {
+            KeyError::InvalidAttribute => PlatformError::InvalidAttribute,
+            KeyError::InvalidCpuSvn => PlatformError::InvalidCpuSvn,
+            KeyError::InvalidIsvSvn => PlatformError::InvalidIsvSvn,
+            KeyError::InvalidKeyName => PlatformError::InvalidKeyName,
+            KeyError::GeneralProtection => PlatformError::BadRequest,
+        })
+    }
+
+    fn report_as(&self, own: &Identity, target: &report::TargetInfo, data: &[u8; 64]) -> Report {
+        let body = ReportBody {
+            cpu_svn: self.platform.cpu_svn(),
+            ext_product_id: [0; 16],
+            family_id: [0; 16],
+            identity: *own,
+            report_data: *data,
+        };
+        let key_id = [0x5c; 32];
+        let target = TargetInfo {
+            mr_enclave: target.measurement.0,
+            attributes: softsgx::Attributes { flags: target.attributes.flags, xfrm: target.attributes.xfrm },
+            misc_select: target.misc_select,
+            config_id: target.config_id,
+            config_svn: target.config_svn,
+        };
+        let mac = report_mac(&body.to_bytes(), &self.platform.report_key_for(&target, &key_id));
+        Report { body, key_id, mac }
+    }
+}
+
+fn as_launched(own: &Identity) -> softsgx::Identity {
+    softsgx::Identity {
+        mr_enclave: own.measurement.0,
+        mr_signer: own.signer.0,
+        product_id: own.product_id,
+        svn: own.svn,
+        attributes: softsgx::Attributes { flags: own.attributes.flags, xfrm: own.attributes.xfrm },
+        misc_select: own.misc_select,
+        config_id: own.config_id,
+        config_svn: own.config_svn,
+        ext_product_id: [0; 16],
+        family_id: [0; 16],
     }
 }

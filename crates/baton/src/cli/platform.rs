@@ -1,0 +1,68 @@
+//! Arguments of the commands that run enclaves for a look at them: `baton attacks`, `baton acceptance`, `baton doctor`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::PlatformArg;
+
+/// Arguments of `baton attacks`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = examples!(
+    "baton attacks",
+    "baton attacks --only A03 --only A23",
+    "baton attacks --platform softsgx --program v1/program.sgxs --program v2/program.sgxs",
+))]
+pub struct AttacksArgs {
+    /// Only this attack; may be given more than once
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    /// Where the enclaves run
+    #[arg(long, value_enum, default_value_t = PlatformArg::Sim)]
+    pub platform: PlatformArg,
+    /// softsgx: a program that scripts/sgx-build made, for v1; a second one is for v2
+    #[arg(long, value_name = "FILE")]
+    pub program: Vec<PathBuf>,
+    /// Make keys and nonces from this number, so that a run can be repeated
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `baton doctor`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton doctor",
+    "baton doctor --program v2.sgxs     is there memory enough for it",
+))]
+pub struct DoctorArgs {
+    /// An enclave's image whose need of memory is shown beside what there is
+    #[arg(long, value_name = "SGXS")]
+    pub program: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `baton acceptance`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton acceptance",
+    "baton acceptance --program v1/program.sgxs --program v2/program.sgxs --out report.json",
+))]
+pub struct AcceptanceArgs {
+    /// A program that scripts/sgx-build made, for v1; a second one is for v2. With one, and where it can run, the platform is softsgx, else sim
+    #[arg(long, value_name = "FILE")]
+    pub program: Vec<PathBuf>,
+    /// Write the report here, and for people beside it as .txt
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Make keys from this number
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
