@@ -13,6 +13,7 @@ mod orders;
 mod quotes;
 mod report;
 mod scene;
+mod shares;
 mod state;
 mod votes;
 
@@ -65,6 +66,7 @@ pub const ATTACKS: &[Attack] = &[
     Attack { id: "A16", title: "an erase before the barrier", run: erase::a16 },
     Attack { id: "A17", title: "a quote of a machine that is not to be trusted", run: quotes::a17 },
     Attack { id: "A18", title: "a handover replayed to a second target", run: state::a18 },
+    Attack { id: "A19", title: "shares: too few, twice, older, changed, or for something else", run: shares::a19 },
     Attack { id: "A20", title: "bars that were weakened on chain", run: votes::a20 },
     Attack { id: "A21", title: "oversized, truncated, nested or non-canonical bytes", run: bytes::a21 },
     Attack { id: "A22", title: "a development machine against a production build, and the reverse", run: quotes::a22 },

@@ -55,6 +55,7 @@ attacks! {
     a16_one_machine_counts_once_at_the_barrier "A16";
     a17_a_machine_that_is_not_to_be_trusted_is_refused "A17";
     a18_a_replay_to_a_second_target_is_refused "A18";
+    a19_shares_count_once_for_what_they_were_given_for "A19";
     a20_weaker_bars_on_chain_change_nothing "A20";
     a21_malformed_bytes_are_refused_and_change_nothing "A21";
     a22_development_and_production_never_mix "A22";

@@ -97,6 +97,16 @@ impl Bench {
         self.push(case, what, expected, line);
     }
 
+    /// An attempt at a program that refuses in words: `words` are those of the check that must refuse.
+    pub fn refused_saying<T>(&mut self, case: &str, what: &str, check: &str, words: &str, outcome: Result<T, String>) {
+        let line = match outcome {
+            Ok(_) => (Verdict::Succeeded, String::new(), String::new(), "nothing refused it".into()),
+            Err(said) if said.contains(words) => (Verdict::Refused, check.into(), "secrecy".into(), said),
+            Err(said) => (Verdict::Elsewhere, said.clone(), String::new(), said),
+        };
+        self.push(case, what, check, line);
+    }
+
     /// Something that is not refused, and is named for what it is. If it does not hold, the claim is wrong.
     pub fn shown(&mut self, case: &str, what: &str, meaning: &str, holds: Result<()>) {
         let line = match holds {
