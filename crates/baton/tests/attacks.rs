@@ -2,13 +2,22 @@
 //!
 //! Each attempt must be refused by the very check that guards against it; `scripts/attacks-bite` shows that
 //! without that check the attempt works. The attempts are printed as JSON, one a line, for that script.
+//!
+//! They run on `sim`; where BATON_SGX_PROGRAM names a program that scripts/sgx-build made (and
+//! BATON_SGX_PROGRAM_2 one for v2), on a software SGX CPU.
 
 use baton::attacks::{ATTACKS, attempt};
 use baton::world::Platform;
 
+fn platform() -> Platform {
+    let named = |name: &str| std::env::var_os(name).map(Into::into);
+    let programs: Vec<_> = ["BATON_SGX_PROGRAM", "BATON_SGX_PROGRAM_2"].into_iter().filter_map(named).collect();
+    if programs.is_empty() { Platform::Sim } else { Platform::soft_sgx(&programs).expect("programs") }
+}
+
 fn all_refused(id: &str) {
     let attack = ATTACKS.iter().find(|a| a.id == id).expect("an attack of the list");
-    let lines = attempt(attack, 1, &Platform::Sim);
+    let lines = attempt(attack, 1, &platform());
     assert!(!lines.is_empty(), "nothing was tried");
     for line in &lines {
         println!("attempt {}", serde_json::to_string(line).expect("JSON"));

@@ -23,6 +23,9 @@ const NODES: usize = 4;
 
 /// Runs everything and reports.
 pub fn acceptance(args: &AcceptanceArgs) -> Result<Report, Failure> {
+    if let Some(folder) = args.out.as_ref().and_then(|p| p.parent()).filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+        return Err(Failure::input(format!("no folder {}; make it, or name another one with --out", folder.display())));
+    }
     let here = platforms();
     let (platform, why) = choose(args, &here)?;
     let mut out = Report::new();
