@@ -132,9 +132,11 @@ fn a21_truncated_files_never_pass_and_never_panic() {
     let file = dir.path().join("f");
     for (genuine, command) in COMMANDS.iter().filter(|(f, _)| !f.is_empty()) {
         let bytes = fs::read(fixtures().join(genuine)).unwrap();
+        // A TOML file is cut before its last table, which it cannot do without.
+        let text = genuine.ends_with(".toml").then(|| std::str::from_utf8(&bytes).unwrap());
+        let whole = text.map_or(bytes.len(), |t| t.rfind("\n[").unwrap());
         for part in [1, 3, 10, 20, 31] {
-            // A TOML file is cut before its last table, which it cannot do without.
-            fs::write(&file, &bytes[..bytes.len() * part / 40]).unwrap();
+            fs::write(&file, &bytes[..whole * part / 40]).unwrap();
             run(command, &file).expect(2);
         }
     }
