@@ -15,6 +15,7 @@
 //! The target gets an ordinary offer: it checks every seed against its own commitments, and starts by the same order.
 
 use alloc::{
+    boxed::Box,
     string::{String, ToString},
     vec::Vec,
 };
@@ -32,15 +33,15 @@ use crate::escrow::{Conditions, Escrow, OpenEscrowError};
 use crate::handover::{AttestationError, Payload, check_attestation, payload_context};
 use crate::hpke_box::{BoxError, PublicKey, RecipientKey, seal_to};
 use crate::keyring::CanaryKeyring;
-use crate::log::{LogHash, ProofError, empty_root, leaf_hash, verify_consistency};
+use crate::log::{LogHash, empty_root};
 use crate::messages::{self, Attestation, HandoverRequest, Hello, Message, MessageError, Offer, transcript};
-use crate::order::notice::LogProof;
+use crate::order::notice::{LogProof, NoticeError, apart, logged};
 use crate::order::signed::{SignedError, SignedOrder};
 use crate::order::{Action, OrderKind, SkippedSignatures, fresh_memo};
 use crate::platform::Platform;
 use crate::secret::Secret32;
 use crate::shares::{Combined, Purpose as SharePurpose, TooFewShares, Transcript, TranscriptError};
-use crate::witness::{CosignError, Cosigned, MAX_PROOF_HASHES, orders_origin};
+use crate::witness::CosignError;
 
 pub mod secret;
 
@@ -197,21 +198,9 @@ pub enum ReleaseError {
         /// Why.
         why: CosignError,
     },
-    /// Two histories.
-    #[error("the two checkpoints are not of one history: {0}")]
-    Inconsistent(ProofError),
-    /// Too recent.
-    #[error("witnesses date the order at {first} and again at {second} (unix seconds): expected {notice_secs} seconds between, that is a date of at least {earliest}; wait, then ask them again")]
-    TooFewSeconds {
-        /// The first date.
-        first: u64,
-        /// The second.
-        second: u64,
-        /// The conditions'.
-        notice_secs: u64,
-        /// The first date that will do.
-        earliest: u64,
-    },
+    /// Two checkpoints of two histories, or too close together.
+    #[error(transparent)]
+    Notice(Box<NoticeError>),
     /// The target's quote.
     #[error(transparent)]
     Attestation(#[from] AttestationError),
@@ -370,30 +359,17 @@ fn ordered(
 
 /// That the order was public for the notice, and the release is of now. Gives the least date that it can be.
 fn public(conditions: &Conditions, signed: &SignedOrder, text: &str, e: &ReleaseEvidence) -> Result<u64, ReleaseError> {
-    let in_log = |what, text: &str, proof: &LogProof| -> Result<Cosigned, ReleaseError> {
-        let w = &conditions.witnesses;
-        let cosigned = Cosigned::verify(&proof.checkpoint, &orders_origin(&conditions.chain_id), &w.keys, w.needed);
-        let at = |why| ReleaseError::Cosign { what, why };
-        let cosigned = cosigned.map_err(at)?;
-        cosigned.includes(&leaf_hash(text.as_bytes()), proof.index, &proof.hashes).map_err(at)?;
-        Ok(cosigned)
+    let in_log = |what, text: &str, proof: &LogProof| {
+        logged(&conditions.chain_id, &conditions.witnesses, text, proof).map_err(|why| ReleaseError::Cosign { what, why })
     };
     let order = signed.order();
     let memo = order.memo();
     let a = in_log("the order in the earlier checkpoint", &memo, &e.first)?;
     let b = in_log("the order in the later checkpoint", &memo, &e.second)?;
-    if e.consistency.len() > MAX_PROOF_HASHES {
-        let why = CosignError::ProofTooLong { got: e.consistency.len() };
-        return Err(ReleaseError::Cosign { what: "the proof between the two checkpoints", why });
-    }
-    let (old, new) = (a.checkpoint(), b.checkpoint());
-    verify_consistency((old.size, &old.root), (new.size, &new.root), &e.consistency).map_err(ReleaseError::Inconsistent)?;
-    let notice_secs = conditions.witnesses.notice_secs;
-    let (first, second) = (a.not_after(), b.not_before());
-    let earliest = first.saturating_add(notice_secs);
-    if second < earliest {
-        return Err(ReleaseError::TooFewSeconds { first, second, notice_secs, earliest });
-    }
+    let (_, second) = apart(&a, &b, &e.consistency, Some(conditions.witnesses.notice_secs)).map_err(|e| match e {
+        NoticeError::Cosign(why) => ReleaseError::Cosign { what: "the proof between the two checkpoints", why },
+        other => ReleaseError::Notice(other.into()),
+    })?;
     // The session's nonce is in this text: it was not in any log before the session began.
     let now = in_log("the release", text, &e.release)?.not_before().max(second);
     match now >= order.expiry_secs {

@@ -288,20 +288,10 @@ impl<P: Platform> Keeper<P> {
         if !repeated {
             self.announce(step, granted.checked());
         }
-        let facts = LogFacts {
-            identity: Some(transfer.target.digest()),
-            evidence: Some(authority),
-            record: transfer.record,
-            platform: Some(transfer.platform),
-            transcript: Some(transfer.transcript),
-            ..self.facts()
-        };
         let kind = transfer.kind;
         let authorized =
             Event::Authorization { transfer: kind, route: Route::Order, plan: None, plan_height: None, proposal_id: None };
-        let epochs = self.custody.keyring().map_or(0, |k| k.epochs().count() as u64);
-        self.record(step, facts.clone(), authorized);
-        self.record(step, facts, Event::Offer { transfer: kind, epochs });
+        self.log_given(step, authority, authorized, &transfer);
         self.transfers.put(transfer);
         step.send(said);
         Ok(())

@@ -549,14 +549,6 @@ impl<P: Platform> Keeper<P> {
     }
 
     fn log_offer(&mut self, step: &mut Step, auth: &Authorization, transfer: &Transfer) {
-        let facts = LogFacts {
-            identity: Some(transfer.target.digest()),
-            evidence: Some(authority(auth)),
-            record: transfer.record,
-            platform: Some(transfer.platform),
-            transcript: Some(transfer.transcript),
-            ..self.facts()
-        };
         let plan = auth.facts().plan.as_ref();
         let authorized = Event::Authorization {
             transfer: transfer.kind,
@@ -569,9 +561,25 @@ impl<P: Platform> Keeper<P> {
             plan_height: plan.map(|p| p.height),
             proposal_id: plan.map(|_| auth.facts().proposal_id),
         };
+        self.log_given(step, authority(auth), authorized, transfer);
+    }
+
+    /// By what authority the keyring goes, and that it is offered.
+    pub(super) fn log_given(&mut self, step: &mut Step, authority: Digest32, authorized: Event, transfer: &Transfer) {
+        let facts = LogFacts { evidence: Some(authority), ..self.facts_of(transfer) };
         let epochs = self.custody.keyring().map_or(0, |k| k.epochs().count() as u64);
         self.record(step, facts.clone(), authorized);
         self.record(step, facts, Event::Offer { transfer: transfer.kind, epochs });
+    }
+
+    fn facts_of(&self, transfer: &Transfer) -> LogFacts {
+        LogFacts {
+            identity: Some(transfer.target.digest()),
+            record: transfer.record,
+            platform: Some(transfer.platform),
+            transcript: Some(transfer.transcript),
+            ..self.facts()
+        }
     }
 
     /// Draws a challenge for a transfer. A later one makes an earlier one void.
@@ -635,13 +643,7 @@ impl<P: Platform> Keeper<P> {
                 other => other,
             };
         }
-        let facts = LogFacts {
-            identity: Some(transfer.target.digest()),
-            record: transfer.record,
-            platform: Some(transfer.platform),
-            transcript: Some(transfer.transcript),
-            ..self.facts()
-        };
+        let facts = self.facts_of(transfer);
         self.record(step, facts, event);
     }
 

@@ -196,8 +196,9 @@ pub enum OrderError {
 /// An order that was verified: who commanded, and since when it was public. Only [`OrderJudge`] makes one:
 ///
 /// ```compile_fail
-/// fn forge(order: baton_core::order::Order, by: baton_core::order::Authority) -> baton_core::order::judge::CheckedOrder {
-///     baton_core::order::judge::CheckedOrder { order, authority: by, since: None, date: None }
+/// use baton_core::order::{Authority, Order, SkippedSignatures, judge::CheckedOrder, notice::Since};
+/// fn forge(order: Order, authority: Authority, skipped: SkippedSignatures, since: Since) -> CheckedOrder {
+///     CheckedOrder { order, authority, skipped, since, date: None }
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,8 +240,9 @@ impl CheckedOrder {
 /// A handover that an order permits: to this very target, by this record. Only [`OrderJudge::handover`] makes one:
 ///
 /// ```compile_fail
-/// fn forge(c: baton_core::order::judge::CheckedOrder, t: baton_attest::identity::Identity) -> baton_core::order::judge::OrderedHandover {
-///     baton_core::order::judge::OrderedHandover { checked: c, target: t, record: None }
+/// use baton_core::order::judge::{CheckedOrder, OrderedHandover};
+/// fn forge(checked: CheckedOrder, target: baton_attest::identity::Identity) -> OrderedHandover {
+///     OrderedHandover { checked, target, record: None, head: 0 }
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -174,29 +174,15 @@ impl Public<'_> {
                 Ok(Since::Block(height))
             }
             NoticeEvidence::Witnessed { first, second, consistency } => {
-                let dated = (self.in_log(text, first)?, self.in_log(text, second)?);
-                self.apart(&dated.0, &dated.1, consistency, wait)
+                let (a, b) = (self.in_log(text, first)?, self.in_log(text, second)?);
+                let notice_secs = match wait.dates {
+                    true => Some(self.witnesses.ok_or(NoticeError::NoWitnesses)?.notice_secs),
+                    false => None,
+                };
+                let (first, second) = apart(&a, &b, consistency, notice_secs)?;
+                Ok(Since::Dates { first, second })
             }
         }
-    }
-
-    /// The second checkpoint goes on from the first, and its date is a notice later.
-    fn apart(&self, a: &Cosigned, b: &Cosigned, proof: &[LogHash], wait: Wait) -> Result<Since, NoticeError> {
-        if proof.len() > MAX_PROOF_HASHES {
-            return Err(CosignError::ProofTooLong { got: proof.len() }.into());
-        }
-        let (old, new) = (a.checkpoint(), b.checkpoint());
-        verify_consistency((old.size, &old.root), (new.size, &new.root), proof).map_err(NoticeError::Inconsistent)?;
-        let notice_secs = match wait.dates {
-            true => self.witnesses.ok_or(NoticeError::NoWitnesses)?.notice_secs,
-            false => 0,
-        };
-        let (first, second) = (a.not_after(), b.not_before());
-        let earliest = first.saturating_add(notice_secs);
-        if wait.dates && second < earliest {
-            return Err(NoticeError::TooFewSeconds { first, second, notice_secs, earliest });
-        }
-        Ok(Since::Dates { first, second })
     }
 
     /// That a text with this enclave's nonce became public, so that what stands beside it is of now. Gives the least date
@@ -231,11 +217,37 @@ impl Public<'_> {
     }
 
     fn in_log(&self, text: &str, proof: &LogProof) -> Result<Cosigned, NoticeError> {
-        let w = self.witnesses.ok_or(NoticeError::NoWitnesses)?;
-        let cosigned = Cosigned::verify(&proof.checkpoint, &orders_origin(self.chain_id), &w.keys, w.needed)?;
-        cosigned.includes(&leaf_hash(text.as_bytes()), proof.index, &proof.hashes)?;
-        Ok(cosigned)
+        Ok(logged(self.chain_id, self.witnesses.ok_or(NoticeError::NoWitnesses)?, text, proof)?)
     }
+}
+
+/// That a text is in the log of orders of a chain, in a checkpoint that w witnesses cosigned.
+pub fn logged(chain_id: &str, w: &Witnesses, text: &str, proof: &LogProof) -> Result<Cosigned, CosignError> {
+    let cosigned = Cosigned::verify(&proof.checkpoint, &orders_origin(chain_id), &w.keys, w.needed)?;
+    cosigned.includes(&leaf_hash(text.as_bytes()), proof.index, &proof.hashes)?;
+    Ok(cosigned)
+}
+
+/// That the second checkpoint goes on from the first, and is dated a notice later where one is asked for. Gives both dates.
+pub fn apart(
+    a: &Cosigned,
+    b: &Cosigned,
+    proof: &[LogHash],
+    notice_secs: Option<u64>,
+) -> Result<(u64, u64), NoticeError> {
+    if proof.len() > MAX_PROOF_HASHES {
+        return Err(CosignError::ProofTooLong { got: proof.len() }.into());
+    }
+    let (old, new) = (a.checkpoint(), b.checkpoint());
+    verify_consistency((old.size, &old.root), (new.size, &new.root), proof).map_err(NoticeError::Inconsistent)?;
+    let (first, second) = (a.not_after(), b.not_before());
+    if let Some(notice_secs) = notice_secs {
+        let earliest = first.saturating_add(notice_secs);
+        if second < earliest {
+            return Err(NoticeError::TooFewSeconds { first, second, notice_secs, earliest });
+        }
+    }
+    Ok((first, second))
 }
 
 /// What a date over an export binds: the enclave's nonce (inside the request's digest), the trusted head, and all evidence.
