@@ -23,6 +23,8 @@ mod journal;
 pub mod keys;
 pub mod merkle;
 mod query;
+#[cfg(feature = "rpc")]
+pub mod rpc;
 pub mod sdk;
 mod store;
 

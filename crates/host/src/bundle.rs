@@ -210,7 +210,7 @@ impl Recorder<'_> {
 }
 
 fn missing(what: String) -> SourceError {
-    SourceError { source_name: "bundle".into(), what, reason: "it was not kept; ask another peer for its bundle".into() }
+    SourceError { trouble: crate::chain::Trouble::Absent, source_name: "bundle".into(), what, reason: "it was not kept; ask another peer for its bundle".into() }
 }
 
 impl ChainSource for Bundle {

@@ -5,10 +5,27 @@ use baton_chain::light::LightBlock;
 use baton_chain::proofs::StateProof;
 use baton_devnet::{Account, Devnet};
 
+/// What kind of trouble a source has: what a caller does next depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// It answered that it has not got this (yet, or any more), or refused.
+    Absent,
+    /// The height was pruned there.
+    Pruned,
+    /// The height is not decided yet.
+    Future,
+    /// No answer in time, or no connection.
+    Unreachable,
+    /// Its answer contradicts itself or what was asked: a wrong chain, a bad proof, a commit that does not verify.
+    Lying,
+}
+
 /// Why a source gave no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("the chain source {source_name} has no {what}: {reason}")]
 pub struct SourceError {
+    /// The kind.
+    pub trouble: Trouble,
     /// Which source.
     pub source_name: String,
     /// What was asked.
@@ -61,7 +78,7 @@ pub trait ChainSource {
 }
 
 fn failed(what: impl Into<String>, reason: impl ToString) -> SourceError {
-    SourceError { source_name: "devnet".into(), what: what.into(), reason: reason.to_string() }
+    SourceError { trouble: Trouble::Absent, source_name: "devnet".into(), what: what.into(), reason: reason.to_string() }
 }
 
 impl ChainSource for Devnet {

@@ -76,6 +76,7 @@ impl<'a> Gather<'a> {
         let checkpoint = start.untrusted_checkpoint()?;
         // The start is whatever the source says; the enclave knows better, and refuses if it differs.
         let (chain_id, _) = peek(&start).ok_or_else(|| SourceError {
+            trouble: crate::chain::Trouble::Lying,
             source_name: "the chain source".into(),
             what: format!("readable header {from}"),
             reason: "its bytes are no header with a time".into(),

@@ -8,11 +8,13 @@
 pub mod bundle;
 pub mod ceremony;
 pub mod chain;
+pub mod escrows;
 pub mod gather;
 pub mod lifeboat;
 pub mod link;
 pub mod orders;
 pub mod relay;
+pub mod rpc;
 pub mod seat;
 pub mod sgx;
 pub mod shares;
