@@ -8,6 +8,7 @@
 //! - [`source`]: what a holder does: hello, offer, challenge, confirm, observe, erase.
 //! - [`target`]: what a receiver does: ask, accept, prove, activate, barrier receipt.
 //! - [`emergency`]: what orders change.
+//! - [`escrows`]: the escrow of what is held, for the lifeboat.
 //! - [`begin`]: genesis, import of a legacy file, inheritance in `shadow`.
 
 use alloc::vec::Vec;
@@ -34,6 +35,7 @@ use crate::transfers::Transfers;
 
 pub mod begin;
 pub mod emergency;
+pub mod escrows;
 mod sealed;
 pub mod source;
 pub mod target;
@@ -117,6 +119,8 @@ pub struct Keeper<P: Platform> {
     void: Vec<VoidPlan>,
     /// Orders that were obeyed, frozen builds, witnessed dates.
     emergencies: emergency::Emergencies,
+    /// Digest of the keyring and the keys that an escrow was made for.
+    escrowed: Option<Digest32>,
     /// What a source rehearses with.
     canary_to_give: Option<CanaryKeyring>,
     /// What a target has rehearsed with, in its own slot.
@@ -164,6 +168,7 @@ impl<P: Platform> Keeper<P> {
             moved_on: None,
             void: Vec::new(),
             emergencies: emergency::Emergencies::default(),
+            escrowed: None,
             canary_to_give: None,
             canary: None,
             hellos: Open::default(),

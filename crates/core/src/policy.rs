@@ -112,6 +112,9 @@ pub struct Lifeboat {
     /// SHA-256 of its X-Wing public key.
     #[n(0)]
     pub key_digest: Digest32,
+    /// SHA-256 of the council's X-Wing public key (`baton ceremony council new`).
+    #[n(1)]
+    pub council_digest: Digest32,
 }
 
 /// The policy. Only a validated one means what it says.
@@ -233,6 +236,18 @@ pub enum PolicyError {
     /// Sections `council` and `witnesses`.
     #[error(transparent)]
     Emergency(#[from] CouncilError),
+    /// An escrow without a rule for its release.
+    #[error("lifeboat: expected a section {missing} as well, got none; a lifeboat releases what m council members name, after the notice of witnesses")]
+    LifeboatAlone {
+        /// What is not there.
+        missing: &'static str,
+    },
+    /// One key for both.
+    #[error("lifeboat: key_digest and council_digest are one, {got}: expected two keys, so that neither side opens an escrow alone")]
+    LifeboatKeys {
+        /// The digest.
+        got: Digest32,
+    },
     /// A rule that this code does not keep yet.
     #[error("{what}: not supported yet; expected {expected}")]
     NotSupported {
@@ -312,7 +327,22 @@ impl Policy {
         self.validate_origin()?;
         self.council.as_ref().map_or(Ok(()), Council::validate)?;
         self.witnesses.as_ref().map_or(Ok(()), Witnesses::validate)?;
+        self.validate_lifeboat()?;
         self.refuse_unsupported()
+    }
+
+    fn validate_lifeboat(&self) -> Result<(), PolicyError> {
+        let Some(lifeboat) = &self.lifeboat else { return Ok(()) };
+        if lifeboat.key_digest == lifeboat.council_digest {
+            return Err(PolicyError::LifeboatKeys { got: lifeboat.key_digest });
+        }
+        if self.council.as_ref().is_none_or(|c| c.members.is_empty()) {
+            return Err(PolicyError::LifeboatAlone { missing: "council with members" });
+        }
+        match self.witnesses {
+            Some(_) => Ok(()),
+            None => Err(PolicyError::LifeboatAlone { missing: "witnesses" }),
+        }
     }
 
     fn validate_origin(&self) -> Result<(), PolicyError> {
@@ -348,9 +378,6 @@ impl Policy {
                 "barrier.power_share",
                 "none, because admission \"any\" shows no power",
             );
-        }
-        if self.lifeboat.is_some() {
-            return no("lifeboat", "none");
         }
         if self.rotation_blocks.is_some() {
             return no("rotation_blocks", "none");

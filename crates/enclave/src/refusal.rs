@@ -8,6 +8,7 @@ use baton_chain::authorize::AuthorizeError;
 use baton_core::keeper::HeadError;
 use baton_core::keeper::emergency::{CommandError, DateError};
 use baton_core::keeper::begin::BeginError;
+use baton_core::keeper::escrows::KeepEscrowError;
 use baton_core::keeper::source::{ConfirmError, EraseError, NoTransfer, ObserveError, OfferError};
 use baton_core::keeper::target::{AcceptError, ActivateError, AskError, BarrierReceiptError, ProveError};
 use baton_core::order::judge::OrderError;
@@ -209,6 +210,13 @@ impl Refuses for BeginError {
     const OPERATION: &'static str = "begin";
     fn rule(&self) -> String {
         rule::NEVER_DROPPED.into()
+    }
+}
+
+impl Refuses for KeepEscrowError {
+    const OPERATION: &'static str = "escrow";
+    fn rule(&self) -> String {
+        rule::SECRECY.into()
     }
 }
 

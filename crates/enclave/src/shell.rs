@@ -19,7 +19,7 @@ use baton_core::secret::AppKey;
 
 use crate::refusal::{Refuses, rule};
 use crate::vault;
-use crate::wire::{EmergencyStatus, OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under};
+use crate::wire::{EmergencyStatus, EscrowStatus, OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under};
 
 /// Largest request that is read, in bytes (72 MiB: evidence of a long path, and what is around it).
 pub const MAX_REQUEST_BYTES: usize = 72 << 20;
@@ -194,6 +194,9 @@ impl<P: Platform> Enclave<P> {
             Request::Date { nonce, proof } => k.date(step, nonce, proof).map_err(|e| e.refusal())?,
             Request::Accept { offer, giver } => k.accept(step, offer, giver.as_ref()).map_err(|e| e.refusal())?,
             Request::Challenge { transcript } => k.challenge(step, *transcript).map_err(|e| e.refusal())?,
+            Request::Escrow { council_key, lifeboat_key } => {
+                k.escrow(step, council_key, lifeboat_key).map_err(|e| e.refusal())?;
+            }
             Request::Prove { challenge, report_target } => {
                 k.prove(step, challenge, report_target).map_err(|e| e.refusal())?;
             }
@@ -368,6 +371,11 @@ impl<P: Platform> Enclave<P> {
     }
 }
 
+            escrow: k.escrow_wanted().map(|w| EscrowStatus {
+                council_key: w.council_key,
+                lifeboat_key: w.lifeboat_key,
+                made: w.made,
+            }),
 /// False for what a host needs in order to store the log, and for the app.
 fn adds_entries(request: &Request) -> bool {
     !matches!(

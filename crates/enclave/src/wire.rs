@@ -291,6 +291,16 @@ pub enum Request {
         #[cbor(n(1), with = "minicbor::bytes")]
         proof: Vec<u8>,
     },
+    /// An escrow of the keyring, for the lifeboat and the council that the policy names.
+    #[n(28)]
+    Escrow {
+        /// The council's X-Wing public key, 1216 bytes.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        council_key: Vec<u8>,
+        /// The lifeboats', 1216 bytes.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        lifeboat_key: Vec<u8>,
+    },
 }
 
 /// What permits an offer.
@@ -459,6 +469,24 @@ pub struct Status {
     /// Emergencies and what they left behind; none where there never was one, and from builds of before this field.
     #[n(17)]
     pub emergencies: Option<EmergencyStatus>,
+    /// The escrow that this copy should have; none where its policy names no lifeboat, or it is not in force.
+    #[n(18)]
+    pub escrow: Option<EscrowStatus>,
+}
+
+/// What [`Status`] says of the escrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct EscrowStatus {
+    /// SHA-256 of the council's key.
+    #[n(0)]
+    pub council_key: Digest32,
+    /// SHA-256 of the lifeboats' key.
+    #[n(1)]
+    pub lifeboat_key: Digest32,
+    /// An escrow of every epoch that is held was made for them.
+    #[n(2)]
+    pub made: bool,
 }
 
 /// What [`Status`] says of emergencies, for ever.

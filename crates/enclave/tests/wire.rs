@@ -10,7 +10,7 @@ use baton_core::messages::Attestation;
 use baton_core::order::OrderKind;
 use baton_core::seal::Slot;
 use baton_enclave::wire::{
-    AttestedReceipt, EmergencyStatus, OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under,
+    AttestedReceipt, EmergencyStatus, EscrowStatus, OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under,
 };
 
 fn identity() -> Identity {
@@ -77,6 +77,7 @@ fn requests() -> Vec<Request> {
             date: b(5),
         },
         Request::Date { nonce: Digest32([5; 32]), proof: b(1) },
+        Request::Escrow { council_key: b(1), lifeboat_key: b(2) },
     ]
 }
 
@@ -105,6 +106,7 @@ fn status() -> Status {
         anchors: vec![2, 5],
         platform: PlatformId([9; 32]),
         emergencies: None,
+        escrow: None,
     }
 }
 
@@ -122,6 +124,10 @@ fn status_after_an_emergency() -> Status {
     Status { emergencies: Some(emergencies), ..status() }
 }
 
+fn escrow_status() -> EscrowStatus {
+    EscrowStatus { council_key: Digest32([1; 32]), lifeboat_key: Digest32([2; 32]), made: true }
+}
+
 fn replies() -> Vec<Reply> {
     vec![
         Reply::Done,
@@ -132,6 +138,7 @@ fn replies() -> Vec<Reply> {
         Reply::Value(vec![6]),
         Reply::Log { first: 1, entries: vec![vec![7].into()], checkpoint: "note".into(), public_key: [8; 32] },
         Reply::Status(status_after_an_emergency()),
+        Reply::Status(Status { escrow: Some(escrow_status()), ..status() }),
     ]
 }
 

@@ -13,6 +13,7 @@ use baton_enclave::shell::StartError;
 use baton_enclave::sim::{Image, Launch, LaunchError, Machine};
 use baton_enclave::wire::{AttestedReceipt, Refusal, Reply, Request, Response, SealedFile, Status};
 
+use crate::escrows::Escrows;
 use crate::link::{EnclaveLink, Launcher, LinkError};
 use crate::store::{SealedStore, StoreError};
 use crate::trail::Trail;
@@ -93,6 +94,7 @@ pub struct Seat {
     image: Image,
     store: SealedStore,
     trail: Trail,
+    escrows: Escrows,
     running: Option<Box<dyn EnclaveLink>>,
     entropy: Box<dyn FnMut() -> [u8; 32]>,
     warnings: Vec<String>,
@@ -121,7 +123,8 @@ impl Seat {
         let store = SealedStore::open(dir.join("sealed"))?;
         let log_dir = dir.join("log");
         let trail = Trail::open(&log_dir).map_err(|source| SeatError::Trail { path: log_dir, source })?;
-        Ok(Seat { machine, launcher, image, store, trail, running: None, entropy, warnings: Vec::new() })
+        let escrows = Escrows::of(dir);
+        Ok(Seat { machine, launcher, image, store, trail, escrows, running: None, entropy, warnings: Vec::new() })
     }
 
     /// Its machine.
@@ -158,6 +161,15 @@ impl Seat {
     /// Its log folder.
     pub fn trail(&self) -> &Trail {
         &self.trail
+    }
+
+    /// Its escrows.
+    pub fn escrows(&self) -> &Escrows {
+        &self.escrows
+    }
+
+    pub(crate) fn warn(&mut self, text: String) {
+        self.warnings.push(text);
     }
 
     /// Things that people should see: older generations used, alarms.
@@ -217,6 +229,7 @@ impl Seat {
                         self.warnings.push(format!("started from an older sealed generation: {}", reason(e)));
                     }
                     self.running = Some(enclave);
+                    self.escrow_at_start();
                     return Ok(());
                 }
                 Err(e) if e.is_damage() => first_error = first_error.or(Some(e)),
@@ -242,6 +255,7 @@ impl Seat {
             Some(Reply::Refused(r)) => Err(SeatError::Refused(r)),
             Some(reply) => {
                 self.prune()?;
+                self.escrow_after(request);
                 Ok(reply)
             }
             None => Err(SeatError::Unexpected { expected: "a reply", got: "none".into() }),

@@ -1,4 +1,4 @@
-//! A node's sealed files, log and config in one verified bundle, and the way back from it.
+//! A node's sealed files, log, escrows and config in one verified bundle, and the way back from it.
 //!
 //! A bundle is a tar file: `manifest.json` first, then every file that it lists. The manifest is a help for
 //! people, written by the host: what decides whether a bundle is worth anything is the enclave, which opens
@@ -28,6 +28,9 @@ const MAX_FILE_BYTES: u64 = 16 * MAX_SEALED_BYTES;
 
 /// Most files in a bundle.
 const MAX_FILES: usize = 256;
+
+/// Folders of a seat.
+const FOLDERS: [&str; 3] = ["sealed", "log", "escrow"];
 
 const MANIFEST: &str = "manifest.json";
 
@@ -221,7 +224,12 @@ pub fn create(
         return Err(SnapshotError::NothingHeld { got: status.state });
     }
     let mut paths: Vec<(String, PathBuf)> = Vec::new();
-    for (folder, dir) in [("sealed", seat.store().dir()), ("log", seat.trail().dir())] {
+    let escrows = seat.escrows().dir();
+    for (folder, dir) in FOLDERS.into_iter().zip([seat.store().dir(), seat.trail().dir(), escrows]) {
+        // A node whose policy names no lifeboat has no escrows.
+        if !dir.exists() {
+            continue;
+        }
         for entry in fs::read_dir(dir).map_err(io_err("list", dir))? {
             let path = entry.map_err(io_err("list", dir))?.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
@@ -389,8 +397,8 @@ impl Bundle {
         if !losses.is_empty() && !consent {
             return Err(SnapshotError::Losses(losses));
         }
-        let aside = set_aside(dir)?;
-        for folder in ["sealed", "log"] {
+        let aside = set_aside(dir, &scratch)?;
+        for folder in FOLDERS {
             let (from, to) = (scratch.join(folder), dir.join(folder));
             if from.exists() {
                 fs::rename(&from, &to).map_err(io_err("rename", &from))?;
@@ -455,8 +463,10 @@ fn meaning(now: State, then: State) -> &'static str {
     }
 }
 
-fn set_aside(dir: &Path) -> Result<Option<PathBuf>, SnapshotError> {
-    if !dir.join("sealed").exists() && !dir.join("log").exists() {
+/// Moves what stands in a seat's folder away; escrows only where the bundle brings some, since they are files for everybody.
+fn set_aside(dir: &Path, scratch: &Path) -> Result<Option<PathBuf>, SnapshotError> {
+    let moves = |f: &str| dir.join(f).exists() && (f != "escrow" || scratch.join(f).exists());
+    if !FOLDERS.iter().any(|f| moves(f)) {
         return Ok(None);
     }
     let mut number = 1u32;
@@ -468,11 +478,9 @@ fn set_aside(dir: &Path) -> Result<Option<PathBuf>, SnapshotError> {
         number = number.saturating_add(1);
     };
     fs::create_dir(&aside).map_err(io_err("create", &aside))?;
-    for folder in ["sealed", "log"] {
+    for folder in FOLDERS.iter().filter(|f| moves(f)) {
         let from = dir.join(folder);
-        if from.exists() {
-            fs::rename(&from, aside.join(folder)).map_err(io_err("rename", &from))?;
-        }
+        fs::rename(&from, aside.join(folder)).map_err(io_err("rename", &from))?;
     }
     Ok(Some(aside))
 }

@@ -593,6 +593,9 @@ fn describe_event(event: &Event) -> String {
             "REWOUND by an order from {from_height} to {to_height}, {}",
             short(to_hash)
         ),
+        Event::Escrowed { council_key, lifeboat_key } => {
+            format!("Escrowed for the council {} and the lifeboat {}", short(council_key), short(lifeboat_key))
+        }
         Event::Unknown { kind, body } => format!("of a newer kind {kind}, {} bytes", body.len()),
     }
 }

@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use baton_attest::identity::Digest32;
 use baton_chain::light::{LightClient, LightError};
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, Zeroizing};
@@ -93,6 +94,9 @@ pub(super) struct SealedState {
     /// None where there was no emergency, and in files of before this field.
     #[n(17)]
     emergencies: Option<super::emergency::Emergencies>,
+    /// None where no escrow was made, and in files of before this field.
+    #[n(18)]
+    escrowed: Option<Digest32>,
 }
 
 impl Drop for SealedState {
@@ -213,6 +217,7 @@ impl<P: Platform> Keeper<P> {
         self.moved_on = s.moved_on.take();
         self.void = s.void.take().unwrap_or_default();
         self.emergencies = s.emergencies.take().unwrap_or_default();
+        self.escrowed = s.escrowed;
         self.canary_to_give = s.canary_to_give.as_deref().map(CanaryKeyring::decode).transpose()?;
         Ok(())
     }
@@ -277,6 +282,7 @@ impl<P: Platform> Keeper<P> {
             canary_to_give: self.canary_to_give.as_ref().map(|c| c.danger_encode().to_vec()),
             void: (!self.void.is_empty()).then(|| self.void.clone()),
             emergencies: (!self.emergencies.is_empty()).then(|| self.emergencies.clone()),
+            escrowed: self.escrowed,
         }
     }
 }

@@ -282,6 +282,13 @@ events! {
         /// Hash of the ancestor's header.
         2 to_hash: Digest32,
     }
+    /// An escrow of the keyring was made. It is no copy: only m council members and a lifeboat together open it, after a notice.
+    19 Escrowed {
+        /// SHA-256 of the council's key.
+        0 council_key: Digest32,
+        /// SHA-256 of the lifeboats' key.
+        1 lifeboat_key: Digest32,
+    }
 }
 
 /// One line of the custody log. CBOR map {0: version, 1: sequence number, 2: kind code, 3: facts, 4: body

@@ -266,6 +266,7 @@ fn absent(p: &Policy, out: &mut Sentences) {
     if p.council.is_none() {
         out.impossible("There is no council: when the chain cannot vote, nobody can name a build, not even for a hotfix.");
     }
+    lifeboat(p, out);
     if p.rotation_blocks.is_none() {
         out.impossible("There is no rotation: a seed that leaked stays valid.");
     }
@@ -276,6 +277,21 @@ fn absent(p: &Policy, out: &mut Sentences) {
         0 => out.warns("No rehearsed nodes are asked for before a handover: the first failure shows itself in the real one."),
         n => out.means(format!("Operators want to see {n} rehearsed nodes before offers begin. The enclave does not insist.")),
     }
+}
+
+fn lifeboat(p: &Policy, out: &mut Sentences) {
+    let Some(l) = &p.lifeboat else {
+        if p.council.is_some() {
+            out.impossible("There is no lifeboat: when no build starts any more, the seed is lost.");
+        }
+        return;
+    };
+    out.means(format!(
+        "Every copy in force keeps an escrow, for the council key {} and the lifeboat key {}: both together open it, for a build that \
+         the council ordered in public.",
+        l.council_digest, l.key_digest
+    ));
+    out.warns("An escrow that was made once stays open to these keys and these council members: a later policy does not change it.");
 }
 
 const DAY: u64 = 86_400;

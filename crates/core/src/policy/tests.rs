@@ -128,7 +128,6 @@ fn epochs_twice_or_out_of_order_are_refused() {
 
 #[test]
 fn rules_that_the_code_does_not_keep_yet_are_refused_by_name() {
-    let key = Digest32([1; 32]);
     type Edit = std::boxed::Box<dyn FnOnce(&mut Policy)>;
     let edits: Vec<(&str, Edit)> = vec![
         (
@@ -147,10 +146,6 @@ fn rules_that_the_code_does_not_keep_yet_are_refused_by_name() {
             "rotation_blocks",
             std::boxed::Box::new(|p| p.rotation_blocks = Some(10_000)),
         ),
-        (
-            "lifeboat",
-            std::boxed::Box::new(move |p| p.lifeboat = Some(Lifeboat { key_digest: key })),
-        ),
     ];
     for (field, edit) in edits {
         match with(edit).validate() {
@@ -158,6 +153,38 @@ fn rules_that_the_code_does_not_keep_yet_are_refused_by_name() {
             other => panic!("{field}: {other:?}"),
         }
     }
+}
+
+/// The example with a lifeboat, and with what one needs.
+pub(crate) fn with_lifeboat(council_digest: Digest32, key_digest: Digest32) -> Policy {
+    with(|p| {
+        let key = CouncilKey::Ed25519(ed25519_dalek::SigningKey::from_bytes(&[41; 32]).verifying_key().to_bytes());
+        p.council = Some(Council { members: vec![Member { name: "ana".into(), key }], needed: 1, notice_blocks: 5 });
+        let keys = vec![crate::witness::Cosigner::from_seed("w.example", &[3; 32]).unwrap().vkey()];
+        p.witnesses = Some(Witnesses { keys, needed: 1, notice_secs: 60, dated_exports: false });
+        p.lifeboat = Some(Lifeboat { key_digest, council_digest });
+    })
+}
+
+#[test]
+fn a25_a_lifeboat_needs_a_council_with_members_witnesses_and_two_keys() {
+    let (a, b) = (Digest32([1; 32]), Digest32([2; 32]));
+    let good = with_lifeboat(a, b);
+    good.validate().unwrap();
+    assert_eq!(Policy::from_cbor(&good.to_cbor()).unwrap(), good);
+    assert!(said(&good).contains("Every copy in force keeps an escrow"));
+    let bad = |f: &dyn Fn(&mut Policy)| {
+        let mut p = good.clone();
+        f(&mut p);
+        p.validate().unwrap_err()
+    };
+    let missing = |e| matches!(e, PolicyError::LifeboatAlone { .. });
+    assert!(missing(bad(&|p| p.council = None)));
+    assert!(missing(bad(&|p| p.witnesses = None)));
+    assert!(missing(bad(&|p| {
+        p.council = Some(Council { members: Vec::new(), needed: 0, notice_blocks: 5 });
+    })));
+    assert_eq!(bad(&|p| p.lifeboat = Some(Lifeboat { key_digest: a, council_digest: a })), PolicyError::LifeboatKeys { got: a });
 }
 
 #[test]
