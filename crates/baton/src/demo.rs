@@ -9,7 +9,7 @@ use baton_host::chain::ChainSource;
 use serde::Serialize;
 
 use crate::world::build::{GRACE_BLOCKS, LEAD_BLOCKS};
-use crate::world::ops::PLAN_NAME;
+use crate::world::ops::{PLAN_NAME, refusal};
 use crate::world::{Named, Platform, World};
 
 /// How to run.
@@ -297,7 +297,34 @@ fn read_vault(s: &mut Story) -> Result<String> {
             bail!("node{i} reads another value");
         }
     }
-    Ok(format!("{ENTRY:?} read by v2: {:?}", String::from_utf8_lossy(SECRET)))
+    Ok(format!("{ENTRY:?} read by v2: {:?}{}", String::from_utf8_lossy(SECRET), other_code(s)?))
+}
+
+/// What v2's program does that v1's does not: one request that each of them gets, and what became of the record.
+fn other_code(s: &mut Story) -> Result<String> {
+    const NOTE: &str = "captain's log";
+    if matches!(s.world.platform(), Platform::Sim) {
+        return Ok(String::new());
+    }
+    s.world.seat(0, Named::V1)?;
+    let node = &mut s.world.nodes[0];
+    let (by_v1, by_v2) = (node.vault_put_padded("v1", NOTE, SECRET), node.vault_put_padded("v2", NOTE, SECRET));
+    // Two programs of one kind: nothing to tell.
+    let (Err(by_v1), Ok(index)) = (by_v1, by_v2) else { return Ok(String::new()) };
+    let records = node.vault_records()?;
+    let of_v1 = node.vault_get("v1", NOTE);
+    let (_, record) = records.iter().find(|(i, _)| *i == index).context("the record is stored")?;
+    s.world.nodes[1].vault_store(&index, record)?;
+    if s.world.nodes[1].vault_get("v2", NOTE)? != SECRET {
+        bail!("node1's v2 reads another value");
+    }
+    let why = |e| Ok::<_, anyhow::Error>(refusal::<()>(Err(e))?.message.split(';').next().unwrap_or_default().to_owned());
+    Ok(format!(
+        "\nv2 is other code: asked to store {NOTE:?} with its length hidden, it does ({} bytes), and node1's v2 reads it\nnode0's v1 on the same request: {}\nnode0's v1 on the record: {}",
+        record.len(),
+        why(by_v1)?,
+        why(of_v1.err().context("v1 reads a record of v2's layout")?)?
+    ))
 }
 
 fn late_node(s: &mut Story) -> Result<String> {

@@ -29,6 +29,8 @@ use rsa::traits::PublicKeyParts;
 use rsa::{BigUint, RsaPrivateKey};
 use zeroize::Zeroizing;
 
+use crate::link::read_request;
+
 /// ISVPRODID of this program.
 pub const PRODUCT_ID: u16 = 3;
 /// What stands in the place of a chain id in its sealed files.
@@ -246,11 +248,9 @@ impl<P: Platform> Ceremony<P> {
 
     /// Handles one request, bytes to bytes.
     pub fn handle_bytes(&mut self, request: &[u8]) -> Vec<u8> {
-        let decoded = Some(request).filter(|r| r.len() <= MAX_REQUEST_BYTES).map(minicbor::decode::<Request>);
-        encode(&match decoded {
-            Some(Ok(r)) => self.handle(&r),
-            Some(Err(e)) => answer(Reply::Refused { message: format!("the request cannot be read: {e}") }),
-            None => answer(Reply::Refused { message: format!("the request is too large: expected at most {MAX_REQUEST_BYTES} bytes") }),
+        encode(&match read_request(request, MAX_REQUEST_BYTES) {
+            Ok(r) => self.handle(&r),
+            Err(message) => answer(Reply::Refused { message }),
         })
     }
 

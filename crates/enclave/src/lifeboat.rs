@@ -17,6 +17,8 @@ use baton_core::platform::Platform;
 use baton_core::seal::{self, SealPolicy, Slot};
 use minicbor::{Decode, Encode};
 
+use crate::link::read_request;
+
 /// ISVPRODID of this program.
 pub const PRODUCT_ID: u16 = 2;
 /// Largest request that is read, in bytes.
@@ -220,12 +222,7 @@ impl<P: Platform> Lifeboat<P> {
 
     /// Handles one request, bytes to bytes.
     pub fn handle_bytes(&mut self, request: &[u8]) -> Vec<u8> {
-        let decoded = Some(request).filter(|r| r.len() <= MAX_REQUEST_BYTES).map(minicbor::decode::<Request>);
-        encode(&match decoded {
-            Some(Ok(r)) => self.handle(&r),
-            Some(Err(e)) => refused(format!("the request cannot be read: {e}")),
-            None => refused(format!("the request is too large: expected at most {MAX_REQUEST_BYTES} bytes")),
-        })
+        encode(&read_request(request, MAX_REQUEST_BYTES).map_or_else(refused, |r| self.handle(&r)))
     }
 
     /// Handles one request.

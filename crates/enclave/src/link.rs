@@ -114,6 +114,19 @@ impl<P: Platform> Session<P> {
     }
 }
 
+/// Reads one request of at most `most` bytes, with nothing behind it. The error is for people.
+pub(crate) fn read_request<T: for<'b> Decode<'b, ()>>(bytes: &[u8], most: usize) -> Result<T, String> {
+    if bytes.len() > most {
+        return Err(alloc::format!("the request is too large: expected at most {most} bytes, got {}", bytes.len()));
+    }
+    let mut d = minicbor::Decoder::new(bytes);
+    let request = d.decode().map_err(|e| alloc::format!("the request cannot be read: {e}"))?;
+    match d.position() == bytes.len() {
+        true => Ok(request),
+        false => Err("the request has bytes after its end".into()),
+    }
+}
+
 fn refused<P: Platform>(message: String, damaged: bool) -> (Vec<u8>, Option<Session<P>>) {
     (encode(&Opened::Refused { message, damaged }), None)
 }

@@ -19,7 +19,9 @@ use baton_core::secret::AppKey;
 
 use crate::refusal::{Refuses, rule};
 use crate::vault;
-use crate::wire::{EmergencyStatus, EscrowStatus, OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under};
+use crate::wire::{
+    EmergencyStatus, EscrowStatus, OfferEvidence, OwnPlan, Refusal, Reply, Request, Response, SealedFile, Status, TransferStatus, Under,
+};
 
 /// Largest request that is read, in bytes (72 MiB: evidence of a long path, and what is around it).
 pub const MAX_REQUEST_BYTES: usize = 72 << 20;
@@ -37,6 +39,9 @@ pub enum StartError {
     #[error(transparent)]
     State(#[from] StateError),
 }
+
+/// How the vault writes a record.
+type Seal = fn(&AppKey, u64, [u8; 12], &str, &[u8]) -> Result<vault::Record, vault::VaultError>;
 
 /// What waits for the disk.
 struct Waiting {
@@ -213,7 +218,8 @@ impl<P: Platform> Enclave<P> {
                     receipts.iter().map(|r| (r.receipt.as_slice(), &r.attestation)).collect();
                 k.erase(step, &list).map_err(|e| e.refusal())?;
             }
-            Request::Put { under, name, value } => return self.put(*under, name, value).map(Some),
+            Request::Put { under, name, value } => return self.put(*under, name, value, vault::seal).map(Some),
+            Request::PutPadded { under, name, value } => return self.put(*under, name, value, vault::seal_padded).map(Some),
             Request::Locate { under, name, epoch } => {
                 let key = self.app_key(*under, *epoch, false)?;
                 return Ok(Some(Reply::Record { index: vault::index(&key, name), record: Vec::new() }));
@@ -293,7 +299,7 @@ impl<P: Platform> Enclave<P> {
         key.ok_or_else(|| no_app("this copy derives no app key: it holds none of that epoch, or has not verified the proof at X of its plan; activate it first"))
     }
 
-    fn put(&mut self, under: Under, name: &str, value: &[u8]) -> Result<Reply, Refusal> {
+    fn put(&mut self, under: Under, name: &str, value: &[u8], seal: Seal) -> Result<Reply, Refusal> {
         let epoch = match under {
             Under::Seed => self.keeper.newest_epoch().unwrap_or(0),
             Under::Canary => 0,
@@ -301,7 +307,7 @@ impl<P: Platform> Enclave<P> {
         let key = self.app_key(under, epoch, true)?;
         let mut nonce = [0; 12];
         self.keeper.platform_mut().random(&mut nonce);
-        let record = vault::seal(&key, epoch, nonce, name, value).map_err(|e| vault_refusal(&e))?;
+        let record = seal(&key, epoch, nonce, name, value).map_err(|e| vault_refusal(&e))?;
         Ok(Reply::Record { index: vault::index(&key, name), record: baton_attest::identity::encode(&record) })
     }
 
@@ -349,6 +355,7 @@ impl<P: Platform> Enclave<P> {
             exposed: ring.map(|r| r.exposed().collect()).unwrap_or_default(),
             serving: k.custody().serving().is_some(),
             successor: k.custody().successor().map(|s| s.target),
+            promised_for: k.custody().successor().map(|s| s.plan.name.clone()),
             transfers: k
                 .transfers()
                 .iter()
@@ -364,6 +371,7 @@ impl<P: Platform> Enclave<P> {
             clean_shadow_upgrades: k.clean_shadow_upgrades(),
             log_size: k.branch().head().size,
             at_x: k.own_run().map(|r| r.facts.x),
+            plan: k.own_run().map(|r| OwnPlan { name: r.facts.plan.name.clone(), done: r.done }),
             anchors: k.anchors(),
             platform: k.own_platform(),
             emergencies: self.emergencies(),
@@ -380,7 +388,7 @@ impl<P: Platform> Enclave<P> {
 fn adds_entries(request: &Request) -> bool {
     !matches!(
         request,
-        Request::Log | Request::LogStored { .. } | Request::Put { .. } | Request::Get { .. } | Request::Locate { .. }
+        Request::Log | Request::LogStored { .. } | Request::Put { .. } | Request::PutPadded { .. } | Request::Get { .. } | Request::Locate { .. }
     )
 }
 

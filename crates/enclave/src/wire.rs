@@ -291,6 +291,19 @@ pub enum Request {
         #[cbor(n(1), with = "minicbor::bytes")]
         proof: Vec<u8>,
     },
+    /// App: store a value whose length the host shall not learn. Only a program with feature `padded` does; any other refuses it.
+    #[n(27)]
+    PutPadded {
+        /// Under which keys.
+        #[n(0)]
+        under: Under,
+        /// The name.
+        #[n(1)]
+        name: String,
+        /// The value.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        value: Vec<u8>,
+    },
     /// An escrow of the keyring, for the lifeboat and the council that the policy names.
     #[n(28)]
     Escrow {
@@ -442,6 +455,9 @@ pub struct Status {
     /// Measurement that the keyring is promised to.
     #[n(8)]
     pub successor: Option<Identity>,
+    /// Name of the plan that it is promised for.
+    #[n(19)]
+    pub promised_for: Option<String>,
     /// Transfers: transcript, confirmed.
     #[n(9)]
     pub transfers: Vec<TransferStatus>,
@@ -460,6 +476,9 @@ pub struct Status {
     /// X, where the proof at X was verified.
     #[n(14)]
     pub at_x: Option<u64>,
+    /// The plan of that proof, by which this copy serves.
+    #[n(20)]
+    pub plan: Option<OwnPlan>,
     /// Heights from which any past header can be shown: the checkpoint and one for each half trusting period.
     #[n(15)]
     pub anchors: Vec<u64>,
@@ -487,6 +506,18 @@ pub struct EscrowStatus {
     /// An escrow of every epoch that is held was made for them.
     #[n(2)]
     pub made: bool,
+}
+
+/// The plan by which a copy serves.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct OwnPlan {
+    /// Its name.
+    #[n(0)]
+    pub name: String,
+    /// A head above X showed the done key: the plan cannot be passed over any more.
+    #[n(1)]
+    pub done: bool,
 }
 
 /// What [`Status`] says of emergencies, for ever.

@@ -77,6 +77,7 @@ fn requests() -> Vec<Request> {
             date: b(5),
         },
         Request::Date { nonce: Digest32([5; 32]), proof: b(1) },
+        Request::PutPadded { under: Under::Seed, name: "n".into(), value: b(1) },
         Request::Escrow { council_key: b(1), lifeboat_key: b(2) },
     ]
 }
@@ -92,6 +93,7 @@ fn status() -> Status {
         exposed: vec![0],
         serving: true,
         successor: Some(identity()),
+        promised_for: None,
         transfers: vec![TransferStatus {
             kind: Kind::Join,
             transcript: Digest32([8; 32]),
@@ -103,6 +105,7 @@ fn status() -> Status {
         clean_shadow_upgrades: 2,
         log_size: 11,
         at_x: Some(9),
+        plan: None,
         anchors: vec![2, 5],
         platform: PlatformId([9; 32]),
         emergencies: None,

@@ -1,12 +1,15 @@
 //! One running enclave, wherever it runs: request bytes in, response bytes out.
 
-use baton_attest::identity::{Identity, PlatformId};
-use baton_attest::keyrequest::KeyRequest;
+use std::rc::Rc;
+
+use baton_attest::identity::{Attributes, Identity, PlatformId, flags};
+use baton_attest::keyrequest::{KeyRequest, key_name};
 use baton_attest::report::{Report, TargetInfo};
-use baton_core::platform::{CpuSvn, Platform, PlatformError};
+use baton_attest::sigstruct::check_sigstruct;
+use baton_core::platform::{CpuSvn, Platform, PlatformError, ReportKey, SealKey};
 use baton_enclave::Enclave;
 use baton_enclave::link::Opening;
-use baton_enclave::sim::{Image, Launch, Machine};
+use baton_enclave::sim::{Image, Launch, LaunchError, Machine};
 
 use crate::seat::SeatError;
 
@@ -110,5 +113,54 @@ impl SoftwareCpu for Machine {
 
     fn report_as(&self, own: &Identity, target: &TargetInfo, data: &[u8; 64]) -> Report {
         self.cpu().ereport(own, target, data)
+    }
+}
+
+/// An enclave of any identity, without its program: what its build could do on a machine whose CPU is software.
+pub struct Impostor {
+    on: Rc<dyn Launcher>,
+    identity: Identity,
+    svn: CpuSvn,
+}
+
+impl Impostor {
+    /// A build as it launches.
+    pub fn of(on: &Rc<dyn Launcher>, image: &Image) -> Result<Self, SeatError> {
+        let cpu = on.software_cpu().ok_or_else(|| LinkError::Unavailable("only a software CPU plays enclaves".into()))?;
+        let attributes = Attributes { flags: flags::MODE64BIT, xfrm: 3 };
+        let signed = check_sigstruct(&image.sigstruct).map_err(LaunchError::from)?;
+        let identity = signed.launch(image.measurement()?, attributes, 0).map_err(LaunchError::from)?;
+        Ok(Impostor { svn: cpu.cpu_svn(), on: on.clone(), identity })
+    }
+
+    fn key(&self, request: &KeyRequest) -> Result<[u8; 16], PlatformError> {
+        self.on.software_cpu().ok_or(PlatformError::BadRequest)?.key_as(&self.identity, request)
+    }
+}
+
+impl Platform for Impostor {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn cpu_svn(&self) -> CpuSvn {
+        self.svn
+    }
+
+    fn seal_key(&self, request: &KeyRequest) -> Result<SealKey, PlatformError> {
+        self.key(request).map(|k| SealKey::danger_from_bytes(&k))
+    }
+
+    fn report_key(&self, key_id: &[u8; 32]) -> Result<ReportKey, PlatformError> {
+        let request = KeyRequest { key_name: key_name::REPORT, key_id: *key_id, ..KeyRequest::default() };
+        self.key(&request).map(|k| ReportKey::danger_from_bytes(&k))
+    }
+
+    fn report(&self, target: &TargetInfo, data: &[u8; 64]) -> [u8; 432] {
+        self.on.software_cpu().map_or([0; 432], |cpu| cpu.report_as(&self.identity, target, data).to_bytes())
+    }
+
+    fn random(&mut self, out: &mut [u8]) {
+        rand::fill(out);
     }
 }

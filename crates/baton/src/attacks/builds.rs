@@ -14,13 +14,13 @@ use baton_core::log::LogHash;
 use baton_core::messages::{Attestation, HandoverRequest, Message, Offer, VERSION, transcript};
 use baton_core::secret::Seed;
 use baton_enclave::wire::Request;
-use baton_host::link::Launcher;
+use baton_host::link::{Impostor, Launcher};
 use baton_host::relay::{self, Asked, Channel};
 use baton_host::seat::Seat;
 use minicbor::Encode;
 
 use super::Bench;
-use super::scene::{Impostor, Scene, hello, message, quote_as, report_as};
+use super::scene::{Scene, hello, message, quote_as, report_as};
 use crate::world::Build;
 
 /// A build that developers signed, beside the one that people voted for.

@@ -6,19 +6,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use baton_attest::identity::{Attributes, Digest32, Identity, encode, flags};
-use baton_attest::keyrequest::{KeyRequest, key_name};
+use baton_attest::identity::{Digest32, Identity, encode};
 use baton_attest::report::TargetInfo;
-use baton_attest::sigstruct::check_sigstruct;
 use baton_chain::evidence::UpgradeEvidence;
 use baton_chain::light::LightBlock;
 use baton_chain::record::Kind;
 use baton_core::keyring::Commitment;
 use baton_core::messages::{Attestation, Hello, Message, report_data};
-use baton_core::platform::{CpuSvn, Platform, PlatformError, ReportKey, SealKey};
 use baton_core::policy::{EpochCommitment, Origin, Policy};
 use baton_devnet::{Devnet, Text, YES};
-use baton_enclave::sim::{Image, Machine};
+use baton_enclave::sim::Machine;
 use baton_enclave::wire::{OfferEvidence, Reply, Request};
 use baton_host::chain::{ChainSource, Included};
 use baton_host::gather::Gather;
@@ -333,52 +330,4 @@ pub fn quote_as(on: &dyn Launcher, identity: &Identity, digest: &Digest32, colla
 fn forge(on: &dyn Launcher, identity: &Identity, target: &TargetInfo, digest: &Digest32) -> Result<Vec<u8>> {
     let cpu = on.software_cpu().context("only a software CPU forges reports")?;
     Ok(cpu.report_as(identity, target, &report_data(digest)).to_bytes().to_vec())
-}
-
-/// An enclave of any identity, without its program: what its build could do on this machine.
-pub struct Impostor {
-    on: Rc<dyn Launcher>,
-    identity: Identity,
-    svn: CpuSvn,
-}
-
-impl Impostor {
-    /// A build as it launches.
-    pub fn of(on: &Rc<dyn Launcher>, image: &Image) -> Result<Self> {
-        let cpu = on.software_cpu().context("only a software CPU plays enclaves")?;
-        let attributes = Attributes { flags: flags::MODE64BIT, xfrm: 3 };
-        let identity = check_sigstruct(&image.sigstruct)?.launch(image.measurement()?, attributes, 0)?;
-        Ok(Impostor { svn: cpu.cpu_svn(), on: on.clone(), identity })
-    }
-
-    fn key(&self, request: &KeyRequest) -> Result<[u8; 16], PlatformError> {
-        self.on.software_cpu().ok_or(PlatformError::BadRequest)?.key_as(&self.identity, request)
-    }
-}
-
-impl Platform for Impostor {
-    fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    fn cpu_svn(&self) -> CpuSvn {
-        self.svn
-    }
-
-    fn seal_key(&self, request: &KeyRequest) -> Result<SealKey, PlatformError> {
-        self.key(request).map(|k| SealKey::danger_from_bytes(&k))
-    }
-
-    fn report_key(&self, key_id: &[u8; 32]) -> Result<ReportKey, PlatformError> {
-        let request = KeyRequest { key_name: key_name::REPORT, key_id: *key_id, ..KeyRequest::default() };
-        self.key(&request).map(|k| ReportKey::danger_from_bytes(&k))
-    }
-
-    fn report(&self, target: &TargetInfo, data: &[u8; 64]) -> [u8; 432] {
-        self.on.software_cpu().map_or([0; 432], |cpu| cpu.report_as(&self.identity, target, data).to_bytes())
-    }
-
-    fn random(&mut self, out: &mut [u8]) {
-        rand::fill(out);
-    }
 }

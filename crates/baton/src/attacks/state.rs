@@ -10,13 +10,14 @@ use baton_core::seal::SealPolicy;
 use baton_devnet::{Devnet, YES};
 use baton_enclave::wire::{OfferEvidence, Request, Under};
 use baton_host::gather::Gather;
+use baton_host::link::Impostor;
 use baton_host::relay::{self, Channel};
 use baton_host::seat::Seat;
 
 use super::Bench;
 use super::builds::host_key;
 use super::erase::Upgraded;
-use super::scene::{Impostor, Saved, Scene, message, propose_into, report_as};
+use super::scene::{Saved, Scene, message, propose_into, report_as};
 use crate::world::Named;
 use crate::world::ops::trusted;
 

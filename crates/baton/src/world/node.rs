@@ -84,9 +84,17 @@ impl Node {
 
     /// Writes a value into the vault through a seat.
     pub fn vault_put(&mut self, seat: &str, name: &str, value: &[u8]) -> Result<Vec<u8>> {
+        self.vault_write(seat, &Request::Put { under: Under::Seed, name: name.into(), value: value.to_vec() })
+    }
+
+    /// The same with a record that hides how long the value is; not every program writes such.
+    pub fn vault_put_padded(&mut self, seat: &str, name: &str, value: &[u8]) -> Result<Vec<u8>> {
+        self.vault_write(seat, &Request::PutPadded { under: Under::Seed, name: name.into(), value: value.to_vec() })
+    }
+
+    fn vault_write(&mut self, seat: &str, put: &Request) -> Result<Vec<u8>> {
         let s = self.seats.get_mut(seat).with_context(|| format!("no seat {seat}"))?;
-        let put = Request::Put { under: Under::Seed, name: name.into(), value: value.to_vec() };
-        let Reply::Record { index, record } = s.call(&put)? else { bail!("the enclave gave no record") };
+        let Reply::Record { index, record } = s.call(put)? else { bail!("the enclave gave no record") };
         self.vault_store(&index, &record)?;
         Ok(index.to_vec())
     }

@@ -17,12 +17,14 @@ use baton_core::messages::{Attestation, Challenge, Hello, Message};
 use baton_core::policy::{Admission, BarrierRules, EpochCommitment, FORMAT, Origin, Phase, Policy};
 use baton_core::seal::Slot;
 use baton_devnet::{Config, Devnet, GovConfig, Text, YES};
-use baton_enclave::Enclave;
-use baton_enclave::shell::Start;
-use baton_enclave::sim::{Image, Launch, Machine, PRODUCT_ID, SimPlatform};
-use baton_enclave::wire::{AttestedReceipt, OfferEvidence, Refusal, Reply, Request, SealedFile, Status};
+use baton_enclave::link::Opening;
+use baton_enclave::sim::{Image, Launch, Machine, PRODUCT_ID};
+use baton_enclave::wire::{AttestedReceipt, OfferEvidence, Refusal, Reply, Request, Response, SealedFile, Status};
 use baton_host::chain::{ChainSource, Included};
 use baton_host::gather::Gather;
+use baton_host::link::{EnclaveLink, Launcher};
+
+use crate::backend;
 
 /// Blocks of the lead window.
 pub const LEAD: u64 = 12;
@@ -77,7 +79,7 @@ pub struct Cell {
     pub disk: Disk,
     pub debug: bool,
     pub custody_only: bool,
-    running: Option<Enclave<SimPlatform>>,
+    running: Option<Box<dyn EnclaveLink>>,
 }
 
 impl Clone for Cell {
@@ -210,7 +212,7 @@ pub fn policy(chain: &Devnet, pki: &DevPki, origin: Origin, checkpoint: u64, pha
 impl Build {
     pub fn new(version: &str, policy: Policy, key: u8, svn: u16) -> Self {
         let key = SigningKey::development(key).unwrap();
-        let image = Image::build("baton-lab", version, &policy, &key, svn).unwrap();
+        let (image, policy) = backend::build(version, policy, &key, svn);
         Build { measurement: image.measurement().unwrap(), image, policy }
     }
 }
@@ -317,17 +319,17 @@ impl Lab {
         let mut entropy = [0; 32];
         entropy[..8].copy_from_slice(&self.entropy.to_le_bytes());
         let c = &self.cells[cell];
-        let launch = Launch { debug: c.debug, entropy };
-        let build = &self.builds[&c.build];
-        let (platform, policy) = self.machines[c.machine].launch(&build.image, &launch).unwrap();
-        let start = Start {
-            custody: c.disk.custody.last().map(|(_, b)| b.as_slice()),
-            rehearsal: c.disk.rehearsal.last().map(|(_, b)| b.as_slice()),
-            seen: (generation(&c.disk.custody), generation(&c.disk.rehearsal)),
+        let newest = |files: &[File]| files.last().map(|(_, b)| b.clone().into());
+        let opening = Opening {
+            custody: newest(&c.disk.custody),
+            rehearsal: newest(&c.disk.rehearsal),
+            seen_custody: generation(&c.disk.custody),
+            seen_rehearsal: generation(&c.disk.rehearsal),
             custody_only: c.custody_only,
         };
-        let enclave = Enclave::start(platform, policy, start).map_err(|e| Failed::Start(e.to_string()))?;
-        self.cells[cell].running = Some(enclave);
+        let launch = Launch { debug: c.debug, entropy };
+        let enclave = self.launcher(c.machine).launch(&self.builds[&c.build].image, &launch, &opening);
+        self.cells[cell].running = Some(enclave.map_err(|e| Failed::Start(e.to_string()))?);
         if self.status(cell).head_height == 0 {
             let at = self.build(cell).policy.chain.checkpoint.height;
             let block = ChainSource::light_block(&self.chain, at).unwrap();
@@ -338,16 +340,27 @@ impl Lab {
         Ok(())
     }
 
-    fn enclave(&mut self, cell: usize) -> Result<&mut Enclave<SimPlatform>> {
+    /// What runs the enclaves of a machine.
+    pub fn launcher(&self, machine: usize) -> Rc<dyn Launcher> {
+        backend::launcher(&self.machines[machine])
+    }
+
+    /// A running enclave takes one request; it is started first where it is stopped.
+    fn ask_enclave(&mut self, cell: usize, request: &Request) -> Result<Response> {
+        let answer = self.bytes_to(cell, &encode(request))?;
+        Ok(minicbor::decode(&answer).expect("a response is always one"))
+    }
+
+    fn bytes_to(&mut self, cell: usize, request: &[u8]) -> Result<Vec<u8>> {
         if self.cells[cell].running.is_none() {
             self.start(cell)?;
         }
-        Ok(self.cells[cell].running.as_mut().expect("it was just started"))
+        Ok(self.cells[cell].running.as_mut().expect("it was just started").call(request).expect("it answers"))
     }
 
     /// Asks, stores what has to be stored, gives the reply; the armed fault strikes at the write.
     pub fn call(&mut self, cell: usize, request: &Request) -> Result<Reply> {
-        let mut response = self.enclave(cell)?.handle(request);
+        let mut response = self.ask_enclave(cell, request)?;
         while !response.store.is_empty() {
             let fault = self.next_fault();
             if fault == Some(Fault::BeforeWrite) {
@@ -359,7 +372,7 @@ impl Lab {
                 self.kill(cell);
                 return Err(Failed::Killed);
             }
-            response = self.enclave(cell)?.handle(&Request::Stored { files: response.store });
+            response = self.ask_enclave(cell, &Request::Stored { files: response.store })?;
         }
         match response.reply {
             Some(Reply::Refused(r)) => Err(Failed::Refused(r)),
@@ -378,13 +391,13 @@ impl Lab {
     }
 
     /// One request, and whatever comes back: nothing is stored.
-    pub fn raw(&mut self, cell: usize, request: &Request) -> baton_enclave::wire::Response {
-        self.enclave(cell).expect("it starts").handle(request)
+    pub fn raw(&mut self, cell: usize, request: &Request) -> Response {
+        self.ask_enclave(cell, request).expect("it starts")
     }
 
     /// The same, bytes to bytes.
     pub fn raw_bytes(&mut self, cell: usize, request: &[u8]) -> Vec<u8> {
-        self.enclave(cell).expect("it starts").handle_bytes(request)
+        self.bytes_to(cell, request).expect("it starts")
     }
 
     fn write(&mut self, cell: usize, files: &[SealedFile]) {
@@ -399,14 +412,10 @@ impl Lab {
     }
 
     pub fn status(&mut self, cell: usize) -> Status {
-        match self.enclave(cell).expect("it starts").handle(&Request::Status).reply {
+        match self.raw(cell, &Request::Status).reply {
             Some(Reply::Status(s)) => s,
             other => panic!("no status: {other:?}"),
         }
-    }
-
-    pub fn keeper(&mut self, cell: usize) -> &baton_core::keeper::Keeper<SimPlatform> {
-        self.enclave(cell).expect("it starts").keeper()
     }
 
     pub fn state(&mut self, cell: usize) -> State {
@@ -427,7 +436,7 @@ impl Lab {
     fn report_target(&self, from: usize, reader: &Identity, local: bool) -> Vec<u8> {
         match local {
             true => TargetInfo::for_identity(reader).to_bytes().to_vec(),
-            false => self.machines[self.cells[from].machine].qe_target(),
+            false => self.launcher(self.cells[from].machine).qe_target().unwrap(),
         }
     }
 
@@ -436,7 +445,7 @@ impl Lab {
         match local {
             true => Attestation::Local { report },
             false => Attestation::Quoted {
-                quote: self.machines[self.cells[from].machine].quote(&report).unwrap(),
+                quote: self.launcher(self.cells[from].machine).quote(&report).unwrap(),
                 collateral: self.collateral.to_vec(),
             },
         }

@@ -105,12 +105,12 @@ impl Wreck {
     }
 
     fn ask(&mut self, hello: &[u8]) -> Target {
-        let machine = self.lab.machines[0].clone();
-        let request = Request::Ask { hello: hello.to_vec(), kind: Kind::Upgrade, report_target: machine.qe_target() };
+        let machine = self.lab.launcher(0);
+        let request = Request::Ask { hello: hello.to_vec(), kind: Kind::Upgrade, report_target: machine.qe_target().unwrap() };
         let (request, report, _) = self.lab.message(self.target, &request).unwrap();
         let quote = machine.quote(&report.unwrap()).unwrap();
         let attestation = baton_core::messages::Attestation::Quoted { quote, collateral: self.collateral.clone() };
-        Target { request, attestation, platform: machine.platform().id() }
+        Target { request, attestation, platform: machine.platform_id() }
     }
 
     fn order(&mut self, from: Digest32) -> Order {

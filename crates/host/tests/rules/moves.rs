@@ -9,9 +9,10 @@ use baton_core::custody::State;
 use baton_core::legacy::seal_legacy;
 use baton_core::policy::{Origin, Phase};
 use baton_core::seal::SealPolicy;
-use baton_enclave::sim::{Launch, Machine};
 use baton_enclave::shell::MAX_UNSTORED_ENTRIES;
+use baton_enclave::sim::Machine;
 use baton_enclave::wire::{OfferEvidence, Reply, Request, Response, Under};
+use baton_host::link::Impostor;
 
 use crate::lab::{B, Build, GRACE, Lab, Plan, policy};
 
@@ -118,10 +119,7 @@ const OLD_SEED: [u8; 32] = [0x42; 32];
 fn shadow() -> (Lab, usize) {
     let mut lab = Lab::with_origin(Origin::Legacy, Phase::Shadow);
     let o = lab.cell(0, B::V1);
-    let (mut platform, _) = {
-        let launch = Launch { debug: false, entropy: [1; 32] };
-        lab.machines[0].launch(&lab.builds[&B::V1].image, &launch).unwrap()
-    };
+    let mut platform = Impostor::of(&lab.launcher(0), &lab.builds[&B::V1].image).unwrap();
     let file = seal_legacy(&mut platform, SealPolicy::Mrsigner, &OLD_SEED, b"").unwrap();
     lab.call(o, &Request::ImportLegacy { file: file.clone() }).unwrap();
     let again = lab.call(o, &Request::ImportLegacy { file }).unwrap_err().check();
@@ -198,8 +196,7 @@ fn rule2_a_legacy_file_of_another_seed_is_caught_by_the_commitment() {
     let (mut lab, _) = shadow();
     let n = lab.cell(0, B::V2);
     let stranger = lab.another_cell(0, B::V1);
-    let (mut platform, _) =
-        lab.machines[0].launch(&lab.builds[&B::V1].image, &Launch { debug: false, entropy: [2; 32] }).unwrap();
+    let mut platform = Impostor::of(&lab.launcher(0), &lab.builds[&B::V1].image).unwrap();
     let file = seal_legacy(&mut platform, SealPolicy::Mrsigner, &[0x43; 32], b"").unwrap();
     lab.call(stranger, &Request::ImportLegacy { file }).unwrap();
     let file = lab.cells[stranger].disk.custody.last().unwrap().1.clone();

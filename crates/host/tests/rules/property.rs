@@ -212,7 +212,7 @@ impl World {
 
     /// Name of the plan that a cell is promised for.
     fn promise(&mut self, cell: usize) -> Option<String> {
-        self.lab.keeper(cell).custody().successor().map(|s| s.plan.name.clone())
+        self.lab.status(cell).promised_for
     }
 
     fn apply(&mut self, op: &Op) {
@@ -307,7 +307,7 @@ impl World {
             Op::Observe { cell, plan } => {
                 let held = self.all(|w, c| w.lab.holds(c));
                 let cell = self.likely(cell, &held);
-                let own = self.lab.keeper(cell).own_run().map(|r| r.facts.plan.name.clone());
+                let own = self.lab.status(cell).plan.map(|p| p.name);
                 let followed = if plan & 1 == 0 { self.promise(cell).or(own) } else { own.or(self.promise(cell)) };
                 let named = self.lab.plans.iter().find(|p| Some(&p.name) == followed.as_ref()).cloned();
                 let Some(plan) = named.or_else(|| self.plan(plan)) else { return };
@@ -329,7 +329,7 @@ impl World {
             }
             Op::Collect { looks } => {
                 for n in self.serving() {
-                    let own = self.lab.keeper(n).own_run().map(|r| r.facts.plan.name.clone());
+                    let own = self.lab.status(n).plan.map(|p| p.name);
                     let Some(plan) = self.lab.plans.iter().find(|p| Some(&p.name) == own.as_ref()).cloned() else {
                         continue;
                     };
@@ -499,16 +499,14 @@ impl World {
 
     fn receipt(&mut self, cell: usize, reader: usize, local: bool) {
         let Ok(receipt) = self.lab.barrier_receipt(cell, reader, local) else { return };
-        let head = self.lab.status(cell).head_height;
+        let status = self.lab.status(cell);
         let (machine, build) = (self.lab.cells[cell].machine, self.lab.cells[cell].build);
-        let keeper = self.lab.keeper(cell);
-        let (run, rehearsed) = (keeper.own_run().cloned(), keeper.rehearsed_as_source());
-        let Some(run) = run else {
+        let (Some(plan), Some(x)) = (status.plan, status.at_x) else {
             self.breaks(Rule::NoEarlyErase, "a receipt of a copy that runs by no plan");
             return;
         };
-        let good = run.done && rehearsed && head >= run.facts.x + GRACE;
-        self.given.push(Given { receipt, machine, build, plan: run.facts.plan.name, local, good });
+        let good = plan.done && status.rehearsed_as_source && status.head_height >= x + GRACE;
+        self.given.push(Given { receipt, machine, build, plan: plan.name, local, good });
     }
 
     fn erase(&mut self, cell: usize) {
@@ -686,7 +684,7 @@ impl World {
 
     /// A copy that is confirmed to the plan that `n` runs by can go: nothing may stand in the way of the barrier.
     fn clear(&mut self, n: usize) {
-        let run = self.lab.keeper(n).own_run().map(|r| r.facts.plan.name.clone());
+        let run = self.lab.status(n).plan.map(|p| p.name);
         let Some(o) = (0..self.lab.cells.len()).find(|c| {
             self.lab.cells[*c].machine == 0 && self.promise(*c) == run && self.lab.state(*c) == State::Confirmed
         }) else {
