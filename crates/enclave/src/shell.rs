@@ -375,15 +375,15 @@ impl<P: Platform> Enclave<P> {
             anchors: k.anchors(),
             platform: k.own_platform(),
             emergencies: self.emergencies(),
-        }
-    }
-}
-
             escrow: k.escrow_wanted().map(|w| EscrowStatus {
                 council_key: w.council_key,
                 lifeboat_key: w.lifeboat_key,
                 made: w.made,
             }),
+        }
+    }
+}
+
 /// False for what a host needs in order to store the log, and for the app.
 fn adds_entries(request: &Request) -> bool {
     !matches!(

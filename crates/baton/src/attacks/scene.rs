@@ -15,7 +15,7 @@ use baton_core::keyring::Commitment;
 use baton_core::messages::{Attestation, Hello, Message, report_data};
 use baton_core::policy::{EpochCommitment, Origin, Policy};
 use baton_devnet::{Devnet, Text, YES};
-use baton_enclave::sim::Machine;
+use baton_enclave::sim::{Image, Machine};
 use baton_enclave::wire::{OfferEvidence, Reply, Request};
 use baton_host::chain::{ChainSource, Included};
 use baton_host::gather::Gather;
