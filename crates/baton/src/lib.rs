@@ -7,6 +7,7 @@ pub mod commands;
 pub mod demo;
 pub mod drill;
 pub mod files;
+pub mod node;
 pub mod output;
 pub mod times;
 pub mod world;

@@ -154,6 +154,16 @@ impl Bundle {
         self.blocks.len()
     }
 
+    /// Its light blocks with their heights, lowest first.
+    pub fn each_block(&self) -> impl Iterator<Item = (u64, &LightBlock)> {
+        self.blocks.iter().map(|b| (b.height, &b.block))
+    }
+
+    /// Its state proofs with the heights of the headers that prove them.
+    pub fn each_state(&self) -> impl Iterator<Item = (u64, &StateProof)> {
+        self.states.iter().map(|s| (s.header, &s.proof))
+    }
+
     /// Writes it: new file, fsync, rename.
     pub fn save(&self, path: &Path) -> Result<(), BundleError> {
         let io = |action| move |source| BundleError::Io { action, path: path.into(), source };

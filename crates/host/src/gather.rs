@@ -211,7 +211,7 @@ fn peek(block: &LightBlock) -> Option<(String, (i64, i32))> {
 }
 
 /// Time (seconds, nanoseconds) of a header that nobody has verified.
-pub(crate) fn header_time(block: &LightBlock) -> Option<(i64, i32)> {
+pub fn header_time(block: &LightBlock) -> Option<(i64, i32)> {
     peek(block).map(|(_, time)| time)
 }
 

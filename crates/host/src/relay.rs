@@ -99,16 +99,22 @@ pub fn attest(from: &Seat, report: Option<Vec<u8>>, channel: Channel<'_>) -> Res
     })
 }
 
-/// Hello of the source, request of the target.
-pub fn ask(source: &mut Seat, target: &mut Seat, kind: Kind, channel: Channel<'_>) -> Result<Asked, SeatError> {
-    let (hello, _, _) = message(source.call(&Request::Hello)?)?;
+/// Opens a transfer at the source: the bytes of its hello.
+pub fn hello(source: &mut Seat) -> Result<Vec<u8>, SeatError> {
+    Ok(message(source.call(&Request::Hello)?)?.0)
+}
+
+/// The target's request in answer to a hello. `platform` is the target's machine as the record shall name it.
+pub fn answer_hello(
+    target: &mut Seat,
+    hello: Vec<u8>,
+    kind: Kind,
+    channel: Channel<'_>,
+    platform: PlatformId,
+) -> Result<Asked, SeatError> {
     let opening: Hello = read(&hello)?;
     let report_target = report_target(target, &opening.source, channel)?;
     let (request, report, digest) = message(target.call(&Request::Ask { hello, kind, report_target })?)?;
-    let platform = match channel {
-        Channel::Local => source.status()?.platform,
-        Channel::Quoted { .. } => target.launcher().platform_id(),
-    };
     Ok(Asked {
         kind,
         request,
@@ -118,6 +124,16 @@ pub fn ask(source: &mut Seat, target: &mut Seat, kind: Kind, channel: Channel<'_
         target: target.status()?.identity.digest(),
         platform,
     })
+}
+
+/// Hello of the source, request of the target.
+pub fn ask(source: &mut Seat, target: &mut Seat, kind: Kind, channel: Channel<'_>) -> Result<Asked, SeatError> {
+    let hello = hello(source)?;
+    let platform = match channel {
+        Channel::Local => source.status()?.platform,
+        Channel::Quoted { .. } => target.launcher().platform_id(),
+    };
+    answer_hello(target, hello, kind, channel, platform)
 }
 
 /// The source verifies everything and offers. With `giver` it attests itself in the offer, by a quote.
@@ -149,6 +165,25 @@ pub fn accept(target: &mut Seat, offered: &Offered) -> Result<(), SeatError> {
     target.call(&Request::Accept { offer: offered.offer.clone(), giver: offered.giver.clone() }).map(|_| ())
 }
 
+/// Draws a challenge for a transfer: its bytes.
+pub fn challenge(source: &mut Seat, transcript: Digest32) -> Result<Vec<u8>, SeatError> {
+    Ok(message(source.call(&Request::Challenge { transcript })?)?.0)
+}
+
+/// Restarts the target from its file and lets it answer a challenge: the receipt, and who gives it.
+pub fn prove(target: &mut Seat, challenge: Vec<u8>, channel: Channel<'_>) -> Result<(Vec<u8>, Attestation), SeatError> {
+    let opening: Challenge = read(&challenge)?;
+    target.start()?;
+    let report_target = report_target(target, &opening.source, channel)?;
+    let (receipt, report, _) = message(target.call(&Request::Prove { challenge, report_target })?)?;
+    Ok((receipt, attest(target, report, channel)?))
+}
+
+/// Shows the source a receipt.
+pub fn take_receipt(source: &mut Seat, receipt: Vec<u8>, attestation: Attestation) -> Result<(), SeatError> {
+    source.call(&Request::Confirm { receipt, attestation }).map(|_| ())
+}
+
 /// Challenge, restart of the target, receipt, confirmation.
 pub fn confirm(
     source: &mut Seat,
@@ -156,13 +191,9 @@ pub fn confirm(
     transcript: Digest32,
     channel: Channel<'_>,
 ) -> Result<(), SeatError> {
-    let (challenge, _, _) = message(source.call(&Request::Challenge { transcript })?)?;
-    let opening: Challenge = read(&challenge)?;
-    target.start()?;
-    let report_target = report_target(target, &opening.source, channel)?;
-    let (receipt, report, _) = message(target.call(&Request::Prove { challenge, report_target })?)?;
-    let attestation = attest(target, report, channel)?;
-    source.call(&Request::Confirm { receipt, attestation }).map(|_| ())
+    let challenge = challenge(source, transcript)?;
+    let (receipt, attestation) = prove(target, challenge, channel)?;
+    take_receipt(source, receipt, attestation)
 }
 
 /// A whole transfer with evidence in hand.

@@ -1,0 +1,461 @@
+//! `baton.toml` and the home folder: read strictly, guarded against loose permissions and a second daemon.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The file's name in the home folder.
+pub const FILE: &str = "baton.toml";
+/// Largest configuration that is read, in bytes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// What a node runs with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name for logs and peers.
+    pub name: String,
+    /// Where peers and the operator reach this node.
+    pub listen: SocketAddr,
+    /// URLs of peers.
+    #[serde(default)]
+    pub peers: Vec<String>,
+    /// The chain.
+    pub chain: ChainConfig,
+    /// Enclaves.
+    pub enclave: EnclaveConfig,
+    /// How records get onto the chain; without it peers publish.
+    #[serde(default)]
+    pub signer: Option<SignerConfig>,
+    /// Logs.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// Section `chain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainConfig {
+    /// Chain id.
+    pub id: String,
+    /// RPC endpoints, the preferred one first.
+    pub rpc: Vec<String>,
+    /// Longest wait for one answer, in milliseconds.
+    #[serde(default = "timeout_ms")]
+    pub timeout_ms: u64,
+    /// More rounds over all endpoints after the first.
+    #[serde(default = "retries")]
+    pub retries: u32,
+    /// How often the chain is looked at, in milliseconds; near a plan's height ten times as often.
+    #[serde(default = "poll_ms")]
+    pub poll_ms: u64,
+    /// The enclaves' trusted head follows at most this many blocks behind.
+    #[serde(default = "advance_blocks")]
+    pub advance_blocks: u64,
+}
+
+/// Section `enclave`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnclaveConfig {
+    /// `sim` or `softsgx`.
+    pub platform: PlatformName,
+    /// Development platforms: which machine of the development PKI this is.
+    pub dev_machine: String,
+    /// Development platforms: what its keys are made from; the same on all nodes of a network.
+    pub dev_pki_seed: u64,
+}
+
+/// Where enclaves run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum PlatformName {
+    /// In process, on software keys.
+    Sim,
+    /// The real program on a software SGX CPU.
+    Softsgx,
+}
+
+/// Section `signer`: the chain's own command, or a key file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignerConfig {
+    /// Program and arguments; `{memo}` in one of them becomes the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Longest run of the command, in seconds.
+    #[serde(default = "signer_secs")]
+    pub timeout_secs: u64,
+    /// A secp256k1 key, 64 hexadecimal characters, mode 0600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyfile: Option<PathBuf>,
+    /// Prefix of account addresses.
+    #[serde(default = "prefix")]
+    pub prefix: String,
+    /// Denomination of fee and payment.
+    #[serde(default = "denom")]
+    pub denom: String,
+    /// Fee, in base units.
+    #[serde(default)]
+    pub fee: u64,
+    /// Gas limit.
+    #[serde(default = "gas")]
+    pub gas: u64,
+}
+
+/// Section `log`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// error, warn, info, debug or trace.
+    #[serde(default = "level")]
+    pub level: String,
+    /// `text` or `json`.
+    #[serde(default = "format")]
+    pub format: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { level: level(), format: format() }
+    }
+}
+
+fn timeout_ms() -> u64 {
+    5000
+}
+fn retries() -> u32 {
+    1
+}
+fn poll_ms() -> u64 {
+    500
+}
+fn advance_blocks() -> u64 {
+    100
+}
+fn signer_secs() -> u64 {
+    30
+}
+fn prefix() -> String {
+    "cosmos".into()
+}
+fn denom() -> String {
+    "stake".into()
+}
+fn gas() -> u64 {
+    200_000
+}
+fn level() -> String {
+    "info".into()
+}
+fn format() -> String {
+    "text".into()
+}
+
+/// Why a home is not used. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// The file system.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No configuration.
+    #[error("{0} holds no {FILE}: expected the home of a node; make one with `baton init`")]
+    NoConfig(PathBuf),
+    /// There is one already.
+    #[error("{0} holds a {FILE} already: expected a new folder; edit that file, or name another --home")]
+    Exists(PathBuf),
+    /// Open to others.
+    #[error("{path} has mode {got:03o}: expected at most {most:03o}, so that nobody else reads or writes it; run chmod {most:o} {path}", path = .path.display())]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        got: u32,
+        /// The most it may have.
+        most: u32,
+    },
+    /// The file cannot be read.
+    #[error("{path}, line {line}: {reason}; docs/operators.md shows every field", path = .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        line: usize,
+        /// Why.
+        reason: String,
+    },
+    /// A second daemon.
+    #[error("another process uses {path}: expected one daemon or command at a time; stop the other one, nothing was changed", path = .0.display())]
+    Locked(PathBuf),
+}
+
+fn io_err(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HomeError {
+    let path = path.to_path_buf();
+    move |source| HomeError::Io { action, path, source }
+}
+
+/// A home folder with a configuration that was read.
+#[derive(Clone, Debug)]
+pub struct Home {
+    dir: PathBuf,
+    config: Config,
+}
+
+/// The lock of a home; dropping it, or dying, lets go.
+#[derive(Debug)]
+pub struct HomeLock(#[allow(dead_code)] File);
+
+impl Home {
+    /// Makes a home with a configuration. What is there already is never overwritten.
+    pub fn init(dir: &Path, config: &Config) -> Result<Self, HomeError> {
+        let path = dir.join(FILE);
+        if path.exists() {
+            return Err(HomeError::Exists(dir.into()));
+        }
+        for folder in [dir.to_path_buf(), dir.join("builds"), dir.join("seats"), dir.join("vault"), dir.join("confirmed")] {
+            fs::create_dir_all(&folder).map_err(io_err("create", &folder))?;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(io_err("chmod", &folder))?;
+        }
+        write_private(&dir.join("operator.token"), (hex::encode(rand::random::<[u8; 32]>()) + "\n").as_bytes())?;
+        write_private(&path, commented(config).as_bytes())?;
+        Self::open(dir)
+    }
+
+    /// Reads a home.
+    pub fn open(dir: &Path) -> Result<Self, HomeError> {
+        let path = dir.join(FILE);
+        if !path.is_file() {
+            return Err(HomeError::NoConfig(dir.into()));
+        }
+        at_most(dir, 0o700)?;
+        at_most(&path, 0o600)?;
+        let len = fs::metadata(&path).map_err(io_err("stat", &path))?.len();
+        let malformed = |line, reason: String| HomeError::Malformed { path: path.clone(), line, reason };
+        if len > MAX_CONFIG_BYTES {
+            return Err(malformed(1, format!("expected at most {MAX_CONFIG_BYTES} bytes, got {len}")));
+        }
+        let text = fs::read_to_string(&path).map_err(io_err("read", &path))?;
+        let config: Config = toml::from_str(&text).map_err(|e| {
+            let before = e.span().and_then(|s| text.get(..s.start)).unwrap_or_default();
+            malformed(before.matches('\n').count() + 1, e.message().into())
+        })?;
+        config.check().map_err(|reason| malformed(1, reason))?;
+        for secret in [dir.join("operator.token")] {
+            if secret.exists() {
+                at_most(&secret, 0o600)?;
+            }
+        }
+        Ok(Home { dir: dir.into(), config })
+    }
+
+    /// Takes the home for one process.
+    pub fn lock(&self) -> Result<HomeLock, HomeError> {
+        let path = self.dir.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(io_err("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(HomeLock(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(HomeError::Locked(self.dir.clone())),
+            Err(fs::TryLockError::Error(source)) => Err(HomeError::Io { action: "lock", path, source }),
+        }
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A file or folder in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// What an operator's request must carry.
+    pub fn token(&self) -> Result<String, HomeError> {
+        let path = self.path("operator.token");
+        Ok(fs::read_to_string(&path).map_err(io_err("read", &path))?.trim().into())
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), String> {
+        if self.chain.rpc.is_empty() {
+            return Err("chain.rpc: expected at least one endpoint, got none".into());
+        }
+        if self.chain.poll_ms == 0 || self.chain.timeout_ms == 0 || self.chain.advance_blocks == 0 {
+            return Err("chain: poll_ms, timeout_ms and advance_blocks must be above 0".into());
+        }
+        if let Some(s) = &self.signer
+            && s.command.is_some() == s.keyfile.is_some()
+        {
+            return Err("signer: expected either command or keyfile".into());
+        }
+        if !["text", "json"].contains(&self.log.format.as_str()) {
+            return Err(format!("log.format: expected text or json, got {:?}", self.log.format));
+        }
+        if self.log.level.parse::<tracing::Level>().is_err() {
+            return Err(format!("log.level: expected error, warn, info, debug or trace, got {:?}", self.log.level));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a file with more permission bits than `most`.
+fn at_most(path: &Path, most: u32) -> Result<(), HomeError> {
+    let got = fs::metadata(path).map_err(io_err("stat", path))?.permissions().mode() & 0o777;
+    match got & !most {
+        0 => Ok(()),
+        _ => Err(HomeError::Permissions { path: path.into(), got, most }),
+    }
+}
+
+/// Writes a file that nobody else reads: new, fsync, rename.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
+    let tmp = path.with_extension("new");
+    let mut f = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&tmp).map_err(io_err("create", &tmp))?;
+    f.write_all(bytes).and_then(|()| f.sync_all()).map_err(io_err("write", &tmp))?;
+    fs::rename(&tmp, path).map_err(io_err("rename", &tmp))?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    File::open(dir).and_then(|d| d.sync_all()).map_err(io_err("fsync", dir))
+}
+
+fn quoted(list: &[String]) -> String {
+    let all: Vec<String> = list.iter().map(|s| toml::Value::from(s.as_str()).to_string()).collect();
+    format!("[{}]", all.join(", "))
+}
+
+/// The file that `baton init` writes: every field, with what it means.
+fn commented(c: &Config) -> String {
+    let s = |t: &str| toml::Value::from(t).to_string();
+    let platform = match c.enclave.platform {
+        PlatformName::Sim => "sim",
+        PlatformName::Softsgx => "softsgx",
+    };
+    let signer = match &c.signer {
+        Some(SignerConfig { command: Some(argv), timeout_secs, .. }) => {
+            format!("[signer]\ncommand = {}\ntimeout_secs = {timeout_secs}\n", quoted(argv))
+        }
+        Some(SignerConfig { keyfile: Some(file), prefix, denom, fee, gas, .. }) => format!(
+            "[signer]\nkeyfile = {}\nprefix = {}\ndenom = {}\nfee = {fee}\ngas = {gas}\n",
+            s(&file.display().to_string()), s(prefix), s(denom)
+        ),
+        _ => "# [signer]\n# command = [\"testchaind\", \"tx\", \"bank\", \"send\", \"FROM\", \"TO\", \"1stake\", \"--note\", \"{memo}\", \"--yes\", \"--output\", \"json\"]\n# timeout_secs = 30\n# keyfile = \"/path/to/key\"   # instead of command: secp256k1, 64 hexadecimal characters, mode 0600\n# prefix = \"cosmos\"\n# denom = \"stake\"\n# fee = 0\n# gas = 200000\n".into(),
+    };
+    format!(
+        "# A Baton node. Unknown fields are refused.\n\n\
+         # Name in logs and for peers.\nname = {}\n\
+         # Peers and the operator's commands speak to this address. Loopback by default: put a tunnel between machines.\nlisten = \"{}\"\n\
+         # Other nodes of the network: they give the keyring to a new machine, keep evidence for a late one, publish records\n\
+         # for a node without funds, and show their receipts.\npeers = {}\n\n\
+         [chain]\nid = {}\n# RPC endpoints, the preferred one first. An endpoint that answers wrongly is named in the log and passed over.\nrpc = {}\n\
+         # Longest wait for one answer, and how many more rounds over all endpoints.\ntimeout_ms = {}\nretries = {}\n\
+         # How often the chain is looked at; near a plan's height ten times as often.\npoll_ms = {}\n\
+         # The enclaves' trusted head follows at most this many blocks behind.\nadvance_blocks = {}\n\n\
+         [enclave]\n# sim: in process, for tests. softsgx: the real program on a software CPU, for tests.\nplatform = \"{platform}\"\n\
+         # Development platforms only: which machine this is, and the seed of the network's development PKI.\ndev_machine = {}\ndev_pki_seed = {}\n\n\
+         # How this node's records get onto the chain: the chain's own command, or a key file. Without it peers publish.\n{signer}\n\
+         [log]\n# error, warn, info, debug or trace\nlevel = {}\n# text or json, on stderr\nformat = {}\n",
+        s(&c.name), c.listen, quoted(&c.peers), s(&c.chain.id), quoted(&c.chain.rpc), c.chain.timeout_ms, c.chain.retries,
+        c.chain.poll_ms, c.chain.advance_blocks, s(&c.enclave.dev_machine), c.enclave.dev_pki_seed, s(&c.log.level), s(&c.log.format),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn config() -> Config {
+        Config {
+            name: "node0".into(),
+            listen: ([127, 0, 0, 1], 7710).into(),
+            peers: vec!["http://127.0.0.1:7711".into()],
+            chain: ChainConfig {
+                id: "c-1".into(),
+                rpc: vec!["http://127.0.0.1:26657".into()],
+                timeout_ms: timeout_ms(),
+                retries: retries(),
+                poll_ms: poll_ms(),
+                advance_blocks: advance_blocks(),
+            },
+            enclave: EnclaveConfig { platform: PlatformName::Sim, dev_machine: "m".into(), dev_pki_seed: 1 },
+            signer: None,
+            log: LogConfig::default(),
+        }
+    }
+
+    #[test]
+    fn what_init_writes_reads_back_as_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut c = config();
+        let home = Home::init(&dir.path().join("a"), &c).unwrap();
+        assert_eq!(*home.config(), c);
+        c.signer = Some(SignerConfig {
+            command: Some(vec!["x".into(), "{memo}".into(), "a \"b\"".into()]),
+            timeout_secs: 7, keyfile: None, prefix: prefix(), denom: denom(), fee: 0, gas: gas(),
+        });
+        assert_eq!(*Home::init(&dir.path().join("b"), &c).unwrap().config(), c);
+        c.signer = Some(SignerConfig { command: None, timeout_secs: 30, keyfile: Some("/k".into()), prefix: "x".into(), denom: "y".into(), fee: 3, gas: 4 });
+        assert_eq!(*Home::init(&dir.path().join("c"), &c).unwrap().config(), c);
+    }
+
+    #[test]
+    fn init_never_overwrites() {
+        let dir = tempfile::tempdir().unwrap();
+        Home::init(dir.path(), &config()).unwrap();
+        let before = fs::read(dir.path().join(FILE)).unwrap();
+        assert!(matches!(Home::init(dir.path(), &Config { name: "other".into(), ..config() }), Err(HomeError::Exists(_))));
+        assert_eq!(fs::read(dir.path().join(FILE)).unwrap(), before);
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        Home::init(dir.path(), &config()).unwrap();
+        let path = dir.path().join(FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text + "colour = \"red\"\n").unwrap();
+        let err = Home::open(dir.path()).unwrap_err().to_string();
+        assert!(err.contains("unknown field `colour`") && err.contains(", line "), "{err}");
+    }
+
+    #[test]
+    fn loose_permissions_are_refused_and_the_error_says_chmod() {
+        let dir = tempfile::tempdir().unwrap();
+        Home::init(dir.path(), &config()).unwrap();
+        for (name, mode) in [("", 0o755), (FILE, 0o644), ("operator.token", 0o640)] {
+            let path = dir.path().join(name);
+            let good = fs::metadata(&path).unwrap().permissions();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let err = Home::open(dir.path()).unwrap_err();
+            assert!(matches!(err, HomeError::Permissions { got, .. } if got == mode), "{err}");
+            assert!(err.to_string().contains("chmod"), "{err}");
+            fs::set_permissions(&path, good).unwrap();
+        }
+        Home::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_second_process_does_not_get_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::init(dir.path(), &config()).unwrap();
+        let held = home.lock().unwrap();
+        assert!(matches!(home.lock(), Err(HomeError::Locked(_))));
+        drop(held);
+        home.lock().unwrap();
+    }
+}

@@ -1,0 +1,212 @@
+//! Following the chain, on a thread of its own: the head, the pending plan, and the bundle of each upgrade.
+//!
+//! It works whatever the enclaves do, because the last blocks before a halt are there for a moment only: a supervisor
+//! kills the chain's node within a second of the plan's height. What it sees is a hint; enclaves judge proofs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use baton_chain::gov::{self, GOV_STORE, MsgSoftwareUpgrade, PLAN_KEY, Plan, Proposal, ProposalStatus, UPGRADE_STORE, proposal_key};
+use baton_chain::info::{NamedBuild, read_info};
+use baton_chain::policy::ChainPolicy;
+use baton_host::bundle::{BLOCKS_BEFORE, Bundle};
+use baton_host::chain::{ChainSource, SourceError, Trouble};
+use baton_host::gather::header_time;
+use baton_host::rpc::RpcSource;
+use prost::Message;
+
+use super::db::{Db, KnownPlan};
+use super::shared::Shared;
+
+/// x/gov: number of the next proposal.
+const NEXT_PROPOSAL: &[u8] = &[0x03];
+/// How many proposals are looked at, newest first, for the one that carried a plan.
+const MAX_LOOKED_AT: u64 = 300;
+
+/// A plan as this node saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenPlan {
+    /// Name, height, info and proposal.
+    pub plan: KnownPlan,
+    /// Which build it names; `Err` says why no reader may read it.
+    pub build: Result<Option<NamedBuild>, String>,
+}
+
+impl SeenPlan {
+    fn of(plan: KnownPlan) -> Self {
+        let build = read_info(&plan.info).map_err(|e| e.to_string());
+        SeenPlan { plan, build }
+    }
+}
+
+/// What is known of the chain now.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Newest decided height; 0 before the first answer.
+    pub height: u64,
+    /// Its time, unix seconds.
+    pub time: u64,
+    /// The pending plan.
+    pub plan: Option<SeenPlan>,
+    /// Why the last look failed.
+    pub error: Option<String>,
+    /// The kind of that trouble.
+    pub trouble: Option<Trouble>,
+    /// When the last look succeeded.
+    pub seen: Option<Instant>,
+    /// When the height rose last.
+    pub moved: Option<Instant>,
+}
+
+/// The pending plan in the newest state, unproven.
+pub fn pending(rpc: &RpcSource) -> Result<Option<Plan>, SourceError> {
+    let bytes = rpc.peek(UPGRADE_STORE, PLAN_KEY)?;
+    Ok(bytes.and_then(|b| Plan::decode(b.as_slice()).ok()))
+}
+
+/// A proposal in the newest state, unproven.
+pub fn proposal(rpc: &RpcSource, id: u64) -> Result<Option<Proposal>, SourceError> {
+    let bytes = rpc.peek(GOV_STORE, &proposal_key(id))?;
+    Ok(bytes.and_then(|b| Proposal::decode(b.as_slice()).ok()))
+}
+
+/// The plans that a proposal would schedule.
+pub fn plans_of(proposal: &Proposal) -> Vec<Plan> {
+    let upgrades = proposal.messages.iter().filter(|m| m.type_url == gov::SOFTWARE_UPGRADE_URL);
+    upgrades.filter_map(|m| MsgSoftwareUpgrade::decode(m.value.as_slice()).ok()?.plan).collect()
+}
+
+/// Passed proposals with an upgrade, newest first, with their numbers, as long as `wanted` says so.
+pub fn passed_upgrades(rpc: &RpcSource, mut wanted: impl FnMut(u64, &Plan) -> bool) -> Result<Option<(u64, Plan)>, SourceError> {
+    let next = rpc.peek(GOV_STORE, NEXT_PROPOSAL)?.and_then(|b| b.try_into().ok()).map_or(1, u64::from_be_bytes);
+    for id in (next.saturating_sub(MAX_LOOKED_AT).max(1)..next).rev() {
+        let Some(p) = proposal(rpc, id)? else { continue };
+        if p.status != ProposalStatus::Passed as i32 {
+            continue;
+        }
+        if let Some(plan) = plans_of(&p).pop()
+            && wanted(id, &plan)
+        {
+            return Ok(Some((id, plan)));
+        }
+    }
+    Ok(None)
+}
+
+/// The thread's state.
+pub struct Follower {
+    rpc: RpcSource,
+    db: Arc<Db>,
+    shared: Arc<Shared>,
+    poll: Duration,
+    kept_upto: u64,
+    last_plan: Option<KnownPlan>,
+}
+
+impl Follower {
+    /// A follower of one chain.
+    pub fn new(rpc: RpcSource, db: Arc<Db>, shared: Arc<Shared>, poll: Duration) -> Self {
+        Follower { rpc, db, shared, poll, kept_upto: 0, last_plan: None }
+    }
+
+    /// Follows until told to stop.
+    pub fn run(mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            let near = self.look();
+            let mut left = if near { self.poll / 10 } else { self.poll };
+            // Short naps, so that a stop is quick.
+            while !left.is_zero() && !stop.load(Ordering::Relaxed) {
+                let nap = left.min(Duration::from_millis(100));
+                std::thread::sleep(nap);
+                left -= nap;
+            }
+        }
+    }
+
+    /// One look at the chain. True if a plan's height is near.
+    pub fn look(&mut self) -> bool {
+        let before = self.shared.view();
+        match self.see(&before) {
+            Ok(view) => {
+                let near = view.plan.as_ref().is_some_and(|p| {
+                    view.height + BLOCKS_BEFORE + 2 >= p.plan.height && view.height <= p.plan.height + 1
+                });
+                self.shared.set_view(view);
+                near
+            }
+            Err(e) => {
+                let known = before.plan.as_ref().is_some_and(|p| before.height + 3 >= p.plan.height);
+                let (error, trouble) = (Some(e.to_string()), Some(e.trouble));
+                self.shared.set_view(View { error, trouble, ..before });
+                known
+            }
+        }
+    }
+
+    fn see(&mut self, before: &View) -> Result<View, SourceError> {
+        let height = self.rpc.latest()?;
+        let now = Instant::now();
+        let moved = height != before.height;
+        let plan = if moved || before.seen.is_none() { self.plan()? } else { before.plan.clone() };
+        let time = match moved || before.time == 0 {
+            true if height > 0 => header_time(&self.rpc.light_block(height)?).map_or(before.time, |t| u64::try_from(t.0).unwrap_or(0)),
+            _ => before.time,
+        };
+        if let Some(seen) = &plan {
+            self.keep(seen, height);
+        }
+        let moved_at = if moved { Some(now) } else { before.moved };
+        Ok(View { height, time, plan, error: None, trouble: None, seen: Some(now), moved: moved_at })
+    }
+
+    /// The pending plan, with the proposal that carried it.
+    fn plan(&mut self) -> Result<Option<SeenPlan>, SourceError> {
+        let Some(plan) = pending(&self.rpc)? else {
+            self.last_plan = None;
+            return Ok(None);
+        };
+        let height = u64::try_from(plan.height).unwrap_or(0);
+        if let Some(known) = self.last_plan.as_ref().filter(|k| k.name == plan.name && k.height == height && k.info == plan.info && k.proposal > 0) {
+            return Ok(Some(SeenPlan::of(known.clone())));
+        }
+        let carried = passed_upgrades(&self.rpc, |_, p| p.same_as(&plan))?;
+        let known = KnownPlan { name: plan.name, height, info: plan.info, proposal: carried.map_or(0, |(id, _)| id), at_x: false };
+        if let Err(e) = self.db.note_plan(&known) {
+            tracing::error!(error = %e, "the plan was not noted");
+        }
+        self.kept_upto = 0;
+        self.last_plan = Some(known.clone());
+        Ok(Some(SeenPlan::of(known)))
+    }
+
+    /// Keeps what the chain shows near the plan's height, each height once.
+    fn keep(&mut self, seen: &SeenPlan, height: u64) {
+        let plan = &seen.plan;
+        if plan.proposal == 0 || height + BLOCKS_BEFORE < plan.height || self.kept_upto >= height.min(plan.height) {
+            return;
+        }
+        let Some(policy) = self.shared.policy() else { return };
+        let starts: Vec<u64> = self.shared.starts();
+        match self.gather(&policy, plan, &starts) {
+            Ok(blocks) => {
+                self.kept_upto = height.min(plan.height);
+                if self.kept_upto == plan.height {
+                    let done = KnownPlan { at_x: true, ..plan.clone() };
+                    self.last_plan = Some(done.clone());
+                    if let Err(e) = self.db.note_plan(&done) {
+                        tracing::error!(error = %e, "the plan was not noted");
+                    }
+                }
+                tracing::info!(plan = %plan.name, upto = self.kept_upto, of = plan.height, blocks, "kept evidence near the plan's height");
+            }
+            Err(e) => tracing::warn!(plan = %plan.name, height, error = %e, "could not keep the evidence of this height yet"),
+        }
+    }
+
+    fn gather(&self, policy: &ChainPolicy, plan: &KnownPlan, starts: &[u64]) -> anyhow::Result<usize> {
+        let bundle = Bundle::gather(&self.rpc, policy, plan.proposal, plan.height, starts)?;
+        self.db.keep(&bundle)?;
+        Ok(bundle.blocks())
+    }
+}

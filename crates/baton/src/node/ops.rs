@@ -1,0 +1,286 @@
+//! What an operator asks of a node, and how a command reaches it: through the daemon, or by taking the home itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use baton_attest::identity::Measurement;
+use baton_chain::info::read_info;
+use baton_core::custody::State;
+use baton_enclave::wire::{Reply, Request, Under};
+use baton_host::chain::ChainSource;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::config::{Home, HomeError};
+use super::follow::Follower;
+use super::peers::Peer;
+use super::steps::record_of;
+use super::{Done, Node};
+
+/// A question or an order of the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Op {
+    /// What `/v1/status` says, after a tick.
+    Status,
+    /// The first seed of a new network.
+    Genesis,
+    /// A file that the network's old enclave sealed under MRSIGNER.
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Get the keyring from a peer of the same build.
+    Join {
+        /// Its URL.
+        peer: String,
+        /// Which build; none: the newest.
+        build: Option<Measurement>,
+        /// How long at most, in seconds.
+        wait_secs: u64,
+    },
+    /// Whatever can be done now for a plan.
+    Upgrade {
+        /// The plan; none: the pending one, else the newest that is known.
+        plan: Option<String>,
+    },
+    /// App: store a value.
+    VaultPut {
+        /// Its name.
+        name: String,
+        /// The value.
+        value: String,
+    },
+    /// App: read a value.
+    VaultGet {
+        /// Its name.
+        name: String,
+    },
+    /// Publish a record.
+    RecordSend {
+        /// The memo.
+        memo: String,
+        /// How long to wait for its block, in seconds.
+        wait_secs: u64,
+    },
+}
+
+fn told(done: &[Done]) -> Vec<String> {
+    done.iter().map(|d| format!("{}: {}", d.step, d.text)).collect()
+}
+
+impl Node {
+    /// Does what the operator asks.
+    pub fn operate(&mut self, op: &Op) -> Result<Value> {
+        match op {
+            Op::Status => {
+                self.tick();
+                Ok(self.shared.status())
+            }
+            Op::Genesis => self.op_genesis(),
+            Op::Import { file } => self.op_import(file),
+            Op::Join { peer, build, wait_secs } => {
+                self.tick();
+                let mut done = self.join(peer, *build, Duration::from_secs(*wait_secs))?;
+                done.extend(self.tick());
+                let index = self.holding().context("the keyring did not arrive")?;
+                let p = &self.places[index];
+                Ok(json!({"measurement": p.build.measurement.to_string(), "state": self.state(index).to_string().to_lowercase(), "done": told(&done)}))
+            }
+            Op::Upgrade { plan } => self.op_upgrade(plan.as_deref()),
+            Op::VaultPut { name, value } => self.op_put(name, value),
+            Op::VaultGet { name } => self.op_get(name),
+            Op::RecordSend { memo, wait_secs } => self.op_record(memo, *wait_secs),
+        }
+    }
+
+    /// A build that holds the keyring, whether or not it serves yet.
+    fn holding(&self) -> Option<usize> {
+        self.holder().or_else(|| (0..self.places.len()).find(|i| self.state(*i) == State::Received))
+    }
+
+    fn op_genesis(&mut self) -> Result<Value> {
+        self.try_all_again();
+        self.tick();
+        if self.holder().is_none() {
+            let [index] = (0..self.places.len()).collect::<Vec<_>>()[..] else {
+                bail!("genesis takes the one build in {}: expected 1, got {}; leave the genesis build alone there", self.home.path("builds").display(), self.places.len());
+            };
+            let place = self.at(index)?;
+            let own = place.seat.store().find(baton_core::seal::Slot::Custody)?;
+            // The checkpoint was sealed a moment ago: that is this seat's own file, and holds no keyring.
+            let mut found: Vec<String> = place.seat.store().anything_sealed()?.iter().filter(|p| !own.iter().any(|f| f.path == **p)).map(|p| p.display().to_string()).collect();
+            let dir = place.build.folder();
+            for entry in std::fs::read_dir(self.home.path("seats"))? {
+                let other = entry?.path();
+                if other.file_name().is_some_and(|n| *n != *dir) && other.join("sealed").read_dir().is_ok_and(|mut d| d.next().is_some()) {
+                    found.push(other.display().to_string());
+                }
+            }
+            self.at(index)?.seat.call(&Request::Genesis { found })?;
+            self.refresh();
+        }
+        self.tick();
+        let index = self.holder().context("nobody holds a keyring after genesis")?;
+        let p = &self.places[index];
+        let s = p.status.as_ref().context("no status")?;
+        let commitment = s.commitments.first().context("no commitment")?.to_string();
+        Ok(json!({"commitment": commitment, "measurement": p.build.measurement.to_string(), "state": s.state.to_string().to_lowercase()}))
+    }
+
+    fn op_import(&mut self, file: &std::path::Path) -> Result<Value> {
+        self.tick();
+        let bytes = crate::files::read(file, "legacy file", 16 << 20).map_err(|e| anyhow::anyhow!("{}", e.to_string().trim()))?;
+        let empty: Vec<usize> = (0..self.places.len()).filter(|i| self.state(*i) == State::Empty).collect();
+        let [index] = empty[..] else {
+            bail!("an import takes the one build here that holds nothing: expected 1, got {}", empty.len());
+        };
+        let shadow = self.places[index].build.policy.phase == baton_core::policy::Phase::Shadow;
+        let commitments = !self.places[index].build.policy.commitments().is_empty();
+        let request = match shadow && commitments {
+            true => Request::Inherit { file: bytes },
+            false => Request::ImportLegacy { file: bytes },
+        };
+        let place = self.at(index)?;
+        place.seat.call(&request)?;
+        let s = place.seat.status()?;
+        let measurement = place.build.measurement.to_string();
+        self.tick();
+        let commitment = s.commitments.first().map(ToString::to_string);
+        Ok(json!({"commitment": commitment, "measurement": measurement, "state": s.state.to_string().to_lowercase(), "exposed": s.exposed}))
+    }
+
+    fn op_upgrade(&mut self, plan: Option<&str>) -> Result<Value> {
+        self.try_all_again();
+        let done = self.tick();
+        let (view, known) = (self.shared.view(), self.sources.db.plans()?);
+        let pending = view.plan.map(|p| p.plan);
+        let all = pending.into_iter().chain(known.into_iter().rev());
+        let Some(plan) = all.into_iter().find(|p| plan.is_none_or(|name| name == p.name)) else {
+            return Ok(json!({"plan": plan, "known": false, "confirmed": false, "done": told(&done), "failing": self.said_failing()}));
+        };
+        let named = read_info(&plan.info);
+        let (measurement, why) = match &named {
+            Ok(build) => (build.as_ref().map(|b| b.measurement), None),
+            Err(e) => (None, Some(e.to_string())),
+        };
+        // A plan without an enclave changes nothing here; one that cannot be read is refused.
+        let confirmed = match (&measurement, &why) {
+            (Some(m), _) => self.home.path("confirmed").join(format!("{m}.json")).exists(),
+            (None, None) => true,
+            (None, Some(_)) => false,
+        };
+        let index = measurement.and_then(|m| self.find(&m));
+        Ok(json!({
+            "plan": plan.name, "height": plan.height, "proposal": plan.proposal, "known": true,
+            "names_enclave": measurement.is_some() || why.is_some(), "unreadable": why,
+            "measurement": measurement.map(|m| m.to_string()),
+            "build_here": index.map(|i| self.places[i].build.name.clone()),
+            "state": index.map(|i| self.state(i).to_string().to_lowercase()),
+            "confirmed": confirmed, "done": told(&done), "failing": self.said_failing(),
+            "builds": self.home.path("builds").display().to_string(),
+        }))
+    }
+
+    fn said_failing(&self) -> Vec<String> {
+        self.failures().into_iter().map(|(step, text)| format!("{step}: {text}")).collect()
+    }
+
+    fn op_put(&mut self, name: &str, value: &str) -> Result<Value> {
+        self.tick();
+        let index = self.holder().context("no build serves here: genesis, join or the proof at X come first")?;
+        let put = Request::Put { under: Under::Seed, name: name.into(), value: value.as_bytes().to_vec() };
+        let (at, record) = record_of(self.at(index)?.seat.call(&put)?)?;
+        super::config::write_private(&self.home.path("vault").join(hex::encode(at)), &record)?;
+        Ok(json!({"index": hex::encode(at), "build": self.places[index].build.measurement.to_string()}))
+    }
+
+    fn op_get(&mut self, name: &str) -> Result<Value> {
+        self.tick();
+        let index = self.holder().context("no build serves here: genesis, join or the proof at X come first")?;
+        let epochs = self.places[index].status.as_ref().map(|s| s.epochs.clone()).unwrap_or_default();
+        for epoch in epochs.into_iter().rev() {
+            let locate = Request::Locate { under: Under::Seed, name: name.into(), epoch };
+            let (at, _) = record_of(self.at(index)?.seat.call(&locate)?)?;
+            let Ok(record) = std::fs::read(self.home.path("vault").join(hex::encode(at))) else { continue };
+            let get = Request::Get { under: Under::Seed, name: name.into(), record };
+            let Reply::Value(value) = self.at(index)?.seat.call(&get)? else { bail!("the enclave gave no value") };
+            return Ok(json!({"value": String::from_utf8_lossy(&value), "build": self.places[index].build.measurement.to_string(), "epoch": epoch}));
+        }
+        bail!("no record of {name:?} is kept here; it comes from the peers")
+    }
+
+    fn op_record(&mut self, memo: &str, wait_secs: u64) -> Result<Value> {
+        let end = std::time::Instant::now() + Duration::from_secs(wait_secs);
+        let hash = self.sources.publish(memo)?;
+        loop {
+            if let Some(tx) = self.sources.included(&hash)? {
+                return Ok(json!({"txhash": hex::encode_upper(hash), "height": tx.height}));
+            }
+            if std::time::Instant::now() >= end {
+                bail!("transaction {} is in no block after {wait_secs} s: on a halted chain it is lost; run the same command again once blocks come", hex::encode_upper(hash));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// A way to a node.
+pub enum Operator {
+    /// Its daemon runs.
+    Daemon {
+        /// Where it listens.
+        daemon: Box<Peer>,
+        /// The token.
+        token: String,
+    },
+    /// This process took the home.
+    Here {
+        /// The node.
+        node: Box<Node>,
+        /// Its look at the chain.
+        follower: Box<Follower>,
+    },
+}
+
+/// How long a command waits for the daemon's answer at most.
+const DAEMON_LIMIT: Duration = Duration::from_secs(600);
+
+impl Operator {
+    /// Takes the home, or finds the daemon that has it.
+    pub fn open(home: Home) -> Result<Self> {
+        match home.lock() {
+            Ok(lock) => {
+                drop(lock);
+                let node = Box::new(Node::open(home)?);
+                let follower = Box::new(node.follower());
+                Ok(Operator::Here { node, follower })
+            }
+            Err(HomeError::Locked(_)) => {
+                let url = format!("http://{}", home.config().listen);
+                Ok(Operator::Daemon { daemon: Box::new(Peer::new(&url, DAEMON_LIMIT)), token: home.token()? })
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Asks.
+    pub fn ask(&mut self, op: &Op) -> Result<Value> {
+        match self {
+            Operator::Here { node, follower } => {
+                node.tick();
+                follower.look();
+                super::watch_peers::look_once(node);
+                node.operate(op)
+            }
+            Operator::Daemon { daemon, token } => {
+                let (status, answer) = daemon.operate(token, &serde_json::to_value(op)?)?;
+                match status {
+                    200 => Ok(answer),
+                    _ => bail!("{}", answer["error"].as_str().unwrap_or(&answer.to_string())),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! The steps of an upgrade, each safe to repeat: rehearsal, handover ahead or at X, activation, observation, receipts, erase.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use baton_attest::identity::{Measurement, hash};
+use baton_chain::info::read_info;
+use baton_chain::record::Kind;
+use baton_core::custody::State;
+use baton_enclave::wire::{AttestedReceipt, OfferEvidence, Reply, Request, Status};
+use baton_host::chain::ChainSource;
+use baton_host::gather::Gather;
+use baton_host::relay::{self, Channel};
+use serde_json::json;
+
+use super::db::KnownPlan;
+use super::follow::passed_upgrades;
+use super::{Done, Node, Waiting, trusted};
+
+type Step = fn(&mut Node) -> Result<Vec<Done>>;
+
+/// In the order in which they become due.
+pub(super) const STEPS: &[(&str, Step)] = &[
+    ("advance", advance),
+    ("rehearse", rehearse),
+    ("ahead", ahead),
+    ("at X", at_x),
+    ("confirmed", note_confirmed),
+    ("activate", activate),
+    ("observe", observe),
+    ("records", owed_records),
+    ("receipt", receipt),
+    ("erase", erase),
+];
+
+/// A record that is in no block after this long is sent again, in a transfer of its own.
+const RESEND: Duration = Duration::from_secs(60);
+
+fn done(step: &'static str, text: impl Into<String>) -> Result<Vec<Done>> {
+    Ok(vec![Done { step, text: text.into() }])
+}
+
+const NOTHING: Result<Vec<Done>> = Ok(Vec::new());
+
+/// What is about to happen: the plan, the build that it names, and where that build is.
+struct Coming {
+    plan: KnownPlan,
+    source: usize,
+    target: usize,
+    height: u64,
+}
+
+impl Node {
+    /// The pending plan, if it names a build in the folder and somebody here can give.
+    fn coming(&self) -> Option<Coming> {
+        let view = self.shared.view();
+        let seen = view.plan?;
+        let named = seen.build.ok()??;
+        let target = self.find(&named.measurement)?;
+        let source = self.giver_for(&named.measurement)?;
+        Some(Coming { plan: seen.plan, source, target, height: view.height })
+    }
+
+    /// Who gives to a build: whoever promised it the keyring, else the newest that serves.
+    fn giver_for(&self, target: &Measurement) -> Option<usize> {
+        let promised = |i: &usize| {
+            let status = self.places.get(*i).and_then(|p| p.status.as_ref());
+            status.is_some_and(|s| s.serving && s.successor.is_some_and(|n| n.measurement == *target))
+        };
+        let found = (0..self.places.len()).find(promised).or_else(|| self.holder())?;
+        self.places.get(found).filter(|p| p.build.measurement != *target).map(|_| found)
+    }
+
+    /// True once the source's copy is confirmed, or retired, in favour of the target.
+    fn is_confirmed(&self, source: usize, target: usize) -> bool {
+        let measurement = self.places.get(target).map(|p| p.build.measurement);
+        let status = self.places.get(source).and_then(|p| p.status.as_ref());
+        status.is_some_and(|s| {
+            matches!(s.state, State::Confirmed | State::Retired) && s.successor.map(|n| n.measurement) == measurement
+        })
+    }
+
+    fn status_of(&mut self, index: usize) -> Result<Status> {
+        Ok(self.at(index)?.seat.status()?)
+    }
+
+    fn refresh_status(&mut self, index: usize) -> Result<()> {
+        let status = self.status_of(index)?;
+        self.at(index)?.status = Some(status);
+        Ok(())
+    }
+
+    /// Takes up a transfer whose offer was taken and whose receipt is missing: a kill in between is the usual reason.
+    fn finish_transfer(&mut self, source: usize, target: usize) -> Result<bool> {
+        let holds = matches!(self.state(target), State::Received | State::Holding | State::Offered | State::Confirmed);
+        let measurement = self.at(target)?.build.measurement;
+        let s = self.status_of(source)?;
+        if !holds || s.state != State::Offered || s.successor.map(|n| n.measurement) != Some(measurement) {
+            return Ok(false);
+        }
+        for t in s.transfers.iter().rev().filter(|t| t.kind == Kind::Upgrade && !t.confirmed) {
+            let (o, n) = self.pair(source, target)?;
+            if relay::confirm(&mut o.seat, &mut n.seat, t.transcript, Channel::Local).is_ok() {
+                self.refresh_status(source)?;
+                self.refresh_status(target)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The plan that names a build: one that was seen here, else one among the chain's passed proposals.
+    pub(super) fn plan_for(&self, measurement: &Measurement) -> Result<Option<KnownPlan>> {
+        let names = |info: &str| matches!(read_info(info), Ok(Some(b)) if b.measurement == *measurement);
+        let known = self.sources.db.plans()?;
+        if let Some(plan) = known.into_iter().rev().find(|p| names(&p.info) && p.proposal > 0) {
+            return Ok(Some(plan));
+        }
+        let found = passed_upgrades(&self.sources.rpc, |_, plan| names(&plan.info))?;
+        let Some((proposal, plan)) = found else { return Ok(None) };
+        let height = u64::try_from(plan.height).unwrap_or(0);
+        let plan = KnownPlan { name: plan.name, height, info: plan.info, proposal, at_x: false };
+        self.sources.db.note_plan(&plan)?;
+        Ok(Some(plan))
+    }
+}
+
+/// Moves the trusted heads: each must stay well inside a trusting period of the chain.
+fn advance(node: &mut Node) -> Result<Vec<Done>> {
+    let height = node.shared.view().height;
+    let every = node.home.config().chain.advance_blocks;
+    let mut out = Vec::new();
+    for i in 0..node.places.len() {
+        let head = node.places[i].status.as_ref().map_or(0, |s| s.head_height);
+        if head == 0 || height < head.saturating_add(every) {
+            continue;
+        }
+        let policy = node.at(i)?.build.policy.chain.clone();
+        let path = Gather::new(&node.sources, &policy).path(head, height)?;
+        let place = node.at(i)?;
+        place.seat.call(&Request::Advance { path: baton_attest::identity::encode(&path) })?;
+        out.push(Done { step: "advance", text: format!("{} trusts header {height}", place.build.name) });
+        node.refresh_status(i)?;
+    }
+    Ok(out)
+}
+
+/// A new build in the folder is rehearsed with at once, and rehearses onward with a twin of itself.
+fn rehearse(node: &mut Node) -> Result<Vec<Done>> {
+    let Some(source) = node.holder() else { return NOTHING };
+    let (svn, own) = (node.places[source].status.as_ref().map_or(0, |s| s.identity.svn), node.places[source].build.measurement);
+    let mut out = Vec::new();
+    for target in 0..node.places.len() {
+        let Some(s) = node.places[target].status.clone() else { continue };
+        // The build in use needs no rehearsal as a target; an older one gets no keyring.
+        let is_own = node.places[target].build.measurement == own;
+        if s.identity.svn < svn || (s.rehearsed_as_source && (s.rehearsed || is_own)) || s.state == State::Retired {
+            continue;
+        }
+        if !is_own && !s.rehearsed {
+            let (o, n) = node.pair(source, target)?;
+            relay::rehearse(&mut o.seat, &mut n.seat, Channel::Local)?;
+            out.push(Done { step: "rehearse", text: format!("{} -> {}: a canary crossed, and synthetic state was read", o.build.name, n.build.name) });
+        }
+        if !node.status_of(target)?.rehearsed_as_source {
+            out.extend(rehearse_onward(node, target)?);
+        }
+        node.refresh_status(target)?;
+        node.refresh_status(source)?;
+    }
+    Ok(out)
+}
+
+fn rehearse_onward(node: &mut Node, target: usize) -> Result<Vec<Done>> {
+    let build = node.at(target)?.build.clone();
+    let dir = node.home.path("seats").join(format!("{}-twin", build.folder()));
+    let mut twin = node.open_seat(&dir, &build)?;
+    twin.start()?;
+    if twin.status()?.head_height == 0 {
+        let block = node.sources.light_block(build.policy.chain.checkpoint.height)?;
+        twin.call(&Request::Checkpoint { block: baton_attest::identity::encode(&block) })?;
+    }
+    let place = node.at(target)?;
+    relay::rehearse(&mut place.seat, &mut twin, Channel::Local)?;
+    done("rehearse", format!("{} can hand on: its twin read synthetic state", build.name))
+}
+
+/// The handover in the lead window: request, record, and once the record is in a block evidence, offer, receipt.
+fn ahead(node: &mut Node) -> Result<Vec<Done>> {
+    let Some(c) = node.coming() else {
+        node.waiting = None;
+        return NOTHING;
+    };
+    let lead = node.at(c.source)?.build.policy.chain.lead_blocks;
+    let open = c.height.saturating_add(lead) >= c.plan.height && c.height.saturating_add(1) < c.plan.height;
+    if c.plan.proposal == 0 || !open || node.is_confirmed(c.source, c.target) {
+        node.waiting = None;
+        return NOTHING;
+    }
+    if node.finish_transfer(c.source, c.target)? {
+        return done("ahead", "a transfer that was cut off is complete");
+    }
+    let target = node.at(c.target)?.build.measurement;
+    match node.waiting.take().filter(|w| w.target == target) {
+        Some(w) => go_on(node, &c, w),
+        None => announce(node, &c, target),
+    }
+}
+
+fn announce(node: &mut Node, c: &Coming, target: Measurement) -> Result<Vec<Done>> {
+    let (o, n) = node.pair(c.source, c.target)?;
+    let asked = relay::ask(&mut o.seat, &mut n.seat, Kind::Upgrade, Channel::Local)?;
+    let memo = asked.record(c.plan.proposal).encode();
+    let hash = node.sources.publish(&memo)?;
+    node.waiting = Some(Waiting { target, asked, hash, sent: Instant::now() });
+    done("ahead", format!("record of the handover for plan {:?} sent in transaction {}", c.plan.name, hex::encode_upper(hash)))
+}
+
+fn go_on(node: &mut Node, c: &Coming, w: Waiting) -> Result<Vec<Done>> {
+    let Some(tx) = node.sources.included(&w.hash)? else {
+        let waited = w.sent.elapsed();
+        if waited < RESEND {
+            node.waiting = Some(w);
+            return NOTHING;
+        }
+        return done("ahead", format!("the record is in no block after {} s: it is sent again", waited.as_secs()));
+    };
+    let head = node.sources.rpc.latest()?.max(tx.height);
+    let policy = node.at(c.source)?.build.policy.chain.clone();
+    let trusted = trusted(&node.status_of(c.source)?);
+    let evidence = Gather::new(&node.sources, &policy).ahead(&trusted, c.plan.proposal, &tx, head);
+    let evidence = match evidence {
+        Ok(e) => e,
+        Err(e) => {
+            // The request stands: only the chain has to say more.
+            node.waiting = Some(w);
+            return Err(e.into());
+        }
+    };
+    let (o, n) = node.pair(c.source, c.target)?;
+    relay::hand_over(&mut o.seat, &mut n.seat, &w.asked, OfferEvidence::Ahead(evidence.to_cbor()), Channel::Local)?;
+    let text = format!("{} handed over to {} for plan {:?} at {}, with the record in block {}", o.build.name, n.build.name, c.plan.name, c.plan.height, tx.height);
+    node.refresh_status(c.source)?;
+    node.refresh_status(c.target)?;
+    done("ahead", text)
+}
+
+/// The handover at X, for a node that was late: no record before it, one after it.
+fn at_x(node: &mut Node) -> Result<Vec<Done>> {
+    // The plan that the chain shows, else one whose height has come and whose evidence was kept.
+    let view = node.shared.view();
+    let mut plans: Vec<KnownPlan> = view.plan.map(|p| p.plan).into_iter().collect();
+    plans.extend(node.sources.db.plans()?.into_iter().rev());
+    for plan in plans {
+        let Ok(Some(named)) = read_info(&plan.info) else { continue };
+        let (Some(target), Some(source)) = (node.find(&named.measurement), node.giver_for(&named.measurement)) else { continue };
+        let due = view.height.saturating_add(1) >= plan.height && plan.proposal > 0;
+        let newer = node.places[target].status.as_ref().map(|s| s.identity.svn) >= node.places[source].status.as_ref().map(|s| s.identity.svn);
+        if !due || !newer || node.is_confirmed(source, target) || matches!(node.state(target), State::Holding | State::Offered | State::Confirmed | State::Retired) {
+            continue;
+        }
+        return hand_over_at_x(node, &plan, source, target);
+    }
+    NOTHING
+}
+
+fn hand_over_at_x(node: &mut Node, plan: &KnownPlan, source: usize, target: usize) -> Result<Vec<Done>> {
+    if node.finish_transfer(source, target)? {
+        return done("at X", "a transfer that was cut off is complete");
+    }
+    let policy = node.at(source)?.build.policy.chain.clone();
+    let trusted = trusted(&node.status_of(source)?);
+    let gather = Gather::new(&node.sources, &policy);
+    // Header X where it is to be had, else the one before it, which shows the plan on this machine too.
+    let at_x = gather.at_x(&trusted, plan.proposal, plan.height);
+    let evidence = at_x.or_else(|e| gather.at_x(&trusted, plan.proposal, plan.height.saturating_sub(1)).map_err(|_| e))?;
+    let (o, n) = node.pair(source, target)?;
+    let asked = relay::ask(&mut o.seat, &mut n.seat, Kind::Upgrade, Channel::Local)?;
+    relay::hand_over(&mut o.seat, &mut n.seat, &asked, OfferEvidence::AtX(evidence.to_cbor()), Channel::Local)?;
+    let text = format!("{} handed over to {} at X = {} for plan {:?}; its record follows once the chain makes blocks", o.build.name, n.build.name, plan.height, plan.name);
+    node.sources.db.owe(&asked.record(plan.proposal).encode())?;
+    node.refresh_status(source)?;
+    node.refresh_status(target)?;
+    done("at X", text)
+}
+
+/// Writes down, for the guard, which builds hold the keyring durably on this machine; takes it back when one does no more.
+fn note_confirmed(node: &mut Node) -> Result<Vec<Done>> {
+    let mut out = Vec::new();
+    for i in 0..node.places.len() {
+        let Some(s) = node.places[i].status.clone() else { continue };
+        let build = &node.places[i].build;
+        let path = node.home.path("confirmed").join(format!("{}.json", build.measurement));
+        let promised = node.places.iter().filter_map(|p| p.status.as_ref()).any(|o| {
+            matches!(o.state, State::Confirmed | State::Retired) && o.successor.is_some_and(|n| n.measurement == build.measurement)
+        });
+        // Serving means that it started from its own file and was activated; received alone needs the source's word.
+        let confirmed = s.serving || (s.state == State::Received && promised);
+        match (confirmed, path.exists()) {
+            (true, false) => {
+                let text = json!({"measurement": build.measurement.to_string(), "build": build.name, "state": s.state.to_string().to_lowercase()});
+                super::config::write_private(&path, format!("{text:#}\n").as_bytes())?;
+                out.push(Done { step: "confirmed", text: format!("{} holds the keyring durably on this machine", build.name) });
+            }
+            (false, true) => {
+                std::fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+                out.push(Done { step: "confirmed", text: format!("{} no longer holds the keyring", build.name) });
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+    Ok(out)
+}
+
+/// A build that holds the keyring and does not serve yet gets the proof at X of its plan.
+fn activate(node: &mut Node) -> Result<Vec<Done>> {
+    let mut out = Vec::new();
+    for i in 0..node.places.len() {
+        if node.state(i) != State::Received {
+            continue;
+        }
+        let measurement = node.at(i)?.build.measurement;
+        let Some(plan) = node.plan_for(&measurement)? else { continue };
+        if !plan.at_x && node.shared.view().height < plan.height {
+            continue;
+        }
+        let policy = node.at(i)?.build.policy.chain.clone();
+        let trusted = trusted(&node.status_of(i)?);
+        let evidence = Gather::new(&node.sources, &policy).at_x(&trusted, plan.proposal, plan.height)?;
+        let place = node.at(i)?;
+        place.seat.call(&Request::Activate { evidence: evidence.to_cbor() })?;
+        out.push(Done { step: "activate", text: format!("{} serves: header {} proves plan {:?}", place.build.name, plan.height, plan.name) });
+        node.refresh_status(i)?;
+    }
+    Ok(out)
+}
+
+/// Shows promises and new builds what became of their plan: done, cancelled, superseded, skipped.
+fn observe(node: &mut Node) -> Result<Vec<Done>> {
+    let view = node.shared.view();
+    let mut out = Vec::new();
+    for i in 0..node.places.len() {
+        let Some(s) = node.places[i].status.clone() else { continue };
+        let measurement = node.places[i].build.measurement;
+        let (about, own) = match (s.state, s.successor) {
+            (State::Offered | State::Confirmed, Some(n)) => (n.measurement, false),
+            (State::Holding | State::Received, _) if s.at_x.is_some() || s.state == State::Received => (measurement, true),
+            _ => continue,
+        };
+        let Some(plan) = node.plan_for(&about)? else { continue };
+        let still = view.plan.as_ref().is_some_and(|p| p.plan.name == plan.name && p.plan.height == plan.height && p.plan.info == plan.info);
+        // One look when it is gone before its height, and one above its height.
+        let stage = match (still, view.height > plan.height) {
+            (_, true) => "above",
+            (false, false) => "gone",
+            (true, false) => continue,
+        };
+        let note = format!("observed {measurement} {} {} {stage}", plan.height, hex::encode(&hash("plan", &[plan.info.as_bytes()]).0[..8]));
+        if view.height == 0 || view.error.is_some() || node.sources.db.note(&note)?.is_some() {
+            continue;
+        }
+        let policy = node.at(i)?.build.policy.chain.clone();
+        let evidence = Gather::new(&node.sources, &policy).standing(&trusted(&s), &plan.name, plan.height, view.height)?;
+        let place = node.at(i)?;
+        place.seat.call(&Request::Observe { evidence: evidence.to_cbor() })?;
+        let after = place.seat.status()?;
+        let text = format!("{} has seen what became of plan {:?} at height {}: custody {}", place.build.name, plan.name, view.height, after.state);
+        place.status = Some(after);
+        node.sources.db.set_note(&note, if own { "own" } else { "promise" })?;
+        out.push(Done { step: "observe", text });
+    }
+    Ok(out)
+}
+
+/// Records of handovers at X follow, each until it is in a block.
+fn owed_records(node: &mut Node) -> Result<Vec<Done>> {
+    let owed = node.sources.db.owed()?;
+    let Some((number, memo)) = owed.first() else { return NOTHING };
+    let view = node.shared.view();
+    // On a halted chain a broadcast is lost at the restart.
+    let halted = view.plan.as_ref().is_some_and(|p| view.height >= p.plan.height);
+    if view.error.is_some() || halted || !view.moved.is_some_and(|m| m.elapsed() < Duration::from_secs(60)) {
+        return NOTHING;
+    }
+    let key = format!("owed {number}");
+    let sent = node.sources.db.note(&key)?;
+    if let Some((hash, at)) = sent.as_deref().and_then(|s| s.split_once(' ')) {
+        let mut digest = [0; 32];
+        hex::decode_to_slice(hash, &mut digest)?;
+        if let Some(tx) = node.sources.included(&digest)? {
+            node.sources.db.paid(*number)?;
+            return done("records", format!("the record of a handover at X is in block {}", tx.height));
+        }
+        if view.height < at.parse::<u64>().unwrap_or(0).saturating_add(20) {
+            return NOTHING;
+        }
+    }
+    let hash = node.sources.publish(memo)?;
+    node.sources.db.set_note(&key, &format!("{} {}", hex::encode(hash), view.height))?;
+    done("records", format!("record of a handover at X sent in transaction {}", hex::encode_upper(hash)))
+}
+
+/// A build that serves gives its barrier receipt, once, by quote, for every old copy of the network.
+fn receipt(node: &mut Node) -> Result<Vec<Done>> {
+    let height = node.shared.view().height;
+    let mut out = Vec::new();
+    for i in 0..node.places.len() {
+        let Some(s) = node.places[i].status.clone() else { continue };
+        let (Some(x), measurement) = (s.at_x, node.places[i].build.measurement) else { continue };
+        let grace = node.places[i].build.policy.barrier.grace_blocks;
+        let due = height >= x.saturating_add(grace) && s.serving && s.rehearsed_as_source;
+        if !due || node.sources.db.receipt(&measurement.0)?.is_some() {
+            continue;
+        }
+        let policy = node.at(i)?.build.policy.chain.clone();
+        if s.head_height < x.saturating_add(grace) {
+            let path = Gather::new(&node.sources, &policy).path(s.head_height, height)?;
+            node.at(i)?.seat.call(&Request::Advance { path: baton_attest::identity::encode(&path) })?;
+        }
+        let collateral = node.collateral()?;
+        let place = node.at(i)?;
+        let reader = place.seat.status()?.identity;
+        let receipt = relay::barrier_receipt(&mut place.seat, &reader, Channel::Quoted { collateral: &collateral })?;
+        let text = format!("{} gave its receipt for the barrier", place.build.name);
+        node.sources.db.put_receipt(&measurement.0, &baton_attest::identity::encode(&receipt))?;
+        out.push(Done { step: "receipt", text });
+        node.refresh_status(i)?;
+    }
+    Ok(out)
+}
+
+/// An old copy is erased once its enclave finds the barrier met. Too few receipts are no failure: they come.
+fn erase(node: &mut Node) -> Result<Vec<Done>> {
+    let mut out = Vec::new();
+    for i in 0..node.places.len() {
+        let Some(s) = node.places[i].status.clone() else { continue };
+        let (State::Confirmed, Some(successor)) = (s.state, s.successor) else { continue };
+        let Some(target) = node.find(&successor.measurement) else { continue };
+        let Some(own) = node.sources.db.receipt(&successor.measurement.0)? else { continue };
+        let mut quoted = vec![own];
+        let name = successor.measurement.to_string();
+        quoted.extend(node.shared.peers().into_values().filter_map(|p| p.receipts.get(&name).cloned()));
+        let mut receipts: Vec<AttestedReceipt> = quoted.iter().filter_map(|b| minicbor::decode(b).ok()).collect();
+        let wanted = node.places[i].build.policy.barrier.platforms as usize;
+        if receipts.len() < wanted {
+            continue;
+        }
+        let reader = s.identity;
+        receipts.insert(0, relay::barrier_receipt(&mut node.at(target)?.seat, &reader, Channel::Local)?);
+        let place = node.at(i)?;
+        place.seat.erase(receipts)?;
+        out.push(Done { step: "erase", text: format!("{} erased its copy: {} machines hold the keyring under the next build", place.build.name, wanted) });
+        node.refresh_status(i)?;
+    }
+    Ok(out)
+}
+
+/// Where a reply is asked for and another comes.
+pub(super) fn record_of(reply: Reply) -> Result<([u8; 32], Vec<u8>)> {
+    match reply {
+        Reply::Record { index, record } => Ok((index, record)),
+        other => anyhow::bail!("the enclave answered {other:?}, expected a record"),
+    }
+}

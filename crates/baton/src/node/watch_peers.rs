@@ -1,0 +1,78 @@
+//! Looking at the peers, on a thread of its own: their state, their receipts, and the vault's records, which are public.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::http::is_index;
+use super::peers::Peer;
+use super::shared::Shared;
+
+/// How often.
+const EVERY: Duration = Duration::from_millis(1500);
+/// Longest wait for one answer.
+const LIMIT: Duration = Duration::from_secs(3);
+/// Records of the vault that are taken from a peer in one round.
+const MAX_RECORDS: usize = 1000;
+/// Largest record of the vault, in bytes (1 MiB).
+const MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// Looks until told to stop.
+pub fn run(urls: &[String], shared: &Arc<Shared>, vault: &Path, stop: &AtomicBool) {
+    let peers: Vec<Peer> = urls.iter().map(|u| Peer::new(u, LIMIT)).collect();
+    while !stop.load(Ordering::Relaxed) {
+        for peer in &peers {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            look(peer, shared, vault);
+        }
+        let mut left = EVERY;
+        while !left.is_zero() && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(100));
+            left = left.saturating_sub(Duration::from_millis(100));
+        }
+    }
+}
+
+/// One round, for a command without a daemon.
+pub fn look_once(node: &super::Node) {
+    for url in &node.home().config().peers {
+        look(&Peer::new(url, LIMIT), node.shared(), &node.home().path("vault"));
+    }
+}
+
+fn look(peer: &Peer, shared: &Shared, vault: &Path) {
+    let url = peer.url().to_string();
+    match peer.get_json("/v1/status") {
+        Ok(status) => shared.set_peer(&url, |p| (p.status, p.error) = (Some(status), None)),
+        Err(e) => {
+            shared.set_peer(&url, |p| p.error = Some(format!("{e:#}")));
+            return;
+        }
+    }
+    for measurement in shared.wanted_receipts() {
+        if let Ok(receipt) = peer.get(&format!("/v1/receipt/{measurement}")) {
+            shared.set_peer(&url, |p| {
+                p.receipts.insert(measurement, receipt);
+            });
+        }
+    }
+    replicate(peer, vault);
+}
+
+fn replicate(peer: &Peer, vault: &Path) {
+    let Ok(list) = peer.get_json("/v1/vault") else { return };
+    let names = list.as_array().into_iter().flatten().filter_map(|v| v.as_str());
+    for name in names.filter(|n| is_index(n) && !vault.join(n).exists()).take(MAX_RECORDS) {
+        match peer.get(&format!("/v1/vault/{name}")) {
+            Ok(record) if record.len() <= MAX_RECORD_BYTES => {
+                if let Err(e) = super::config::write_private(&vault.join(name), &record) {
+                    tracing::warn!(error = %e, "a record of the vault was not kept");
+                }
+            }
+            _ => {}
+        }
+    }
+}
