@@ -243,6 +243,16 @@ class Node:
         """Sets keys of app.toml: {section: {key: value as TOML text}}; the section before the first is ''."""
         _set(self.home / "config/app.toml", sections)
 
+    def forget_votes(self):
+        """After a rollback of every node: forgets the votes on the block that is gone, so that its height can be voted on again.
+
+        Doing this while any validator still stands at that block is how one signs twice.
+        """
+        file = self.home / "data/priv_validator_state.json"
+        state = json.loads(file.read_text())
+        file.write_text(json.dumps({"height": str(int(state["height"]) - 1), "round": 0, "step": 3}))
+        shutil.rmtree(self.home / "data/cs.wal", ignore_errors=True)
+
     def comet_id(self):
         """The node's id in the peer-to-peer network."""
         return self.run("comet", "show-node-id").stdout.strip()

@@ -1,104 +1,179 @@
 """One end-to-end run: the network, the Baton nodes beside it, and the steps that scenarios are made of."""
+import calendar
 import json
 import pathlib
-import shutil
 import time
 
-from .baton import BatonNode, NoBaton, Tools
-from .network import Network, upgrade_message
+from .baton import GRACE_BLOCKS, PLATFORMS, BatonNode, Refused, Tools, call
+from .network import Network, free_ports, upgrade_message
 from .rpc import until
 from .story import Timeline
 
 POWERS = [100, 70, 40, 25]
 PLAN = "enclave-v2"
 # Blocks from submitting to the plan's height: the voting period and the lead window fit in.
-AHEAD = 75
+AHEAD = 85
+SECRET = "what the old build wrote"
+
+
+class NoBaton:
+    """Stands where Baton stands when the chain's side is run alone: does nothing, and what cosmovisor asks says yes or no as told."""
+
+    def __init__(self, node):
+        self.node = node
+        self.answer = node.home / "hook.answer"
+        self.answer.write_text("0")
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+    def guard(self, _plan):
+        return []
+
+    def guarded(self, _plan, _binary):
+        return None
+
+    def hook(self, limit=0):
+        return f'#!/bin/sh\nexit "$(cat "{self.answer}")"\n'
 
 
 class Run:
-    """What a scenario works with. `options`: folder, binaries, cosmovisor, platform, baton, chain_only."""
+    """What a scenario works with. `options`: folder, binaries, cosmovisor, chain_only; platform, program, baton."""
 
     def __init__(self, options):
         self.options = options
         self.folder = pathlib.Path(options.folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.t = Timeline(self.folder / "timeline.txt")
-        self.cosmovisor = options.cosmovisor
-        self.net = None
-        self.tools = None if options.chain_only else Tools(options, self.folder)
-        self.batons, self.extra = [], []
+        self.cosmovisor, self.with_baton = options.cosmovisor, not options.chain_only
+        self.net, self.batons, self.closing = None, [], []
+        self.tools = Tools(options, self.folder) if self.with_baton else None
 
     # -- beginning and end
 
-    def begin(self, powers=None, joiners=0, settings=None, endpoints=None, **chain):
-        """Chain up, Baton nodes up, one secret made, vault written. `settings`: per node, for its baton.toml."""
+    def begin(self, *, joiners=0, hook_limit=120, endpoints=None, signers=None, powers=None, **chain):
+        """Chain up, Baton nodes up, one secret made, vault written, and the next build published.
+
+        `endpoints`: {node: list of URLs} where a node's daemon asks others than its own node; a function of the network.
+        `signers`: {node: key} that sends its records, None for no key at all.
+        """
         powers = powers or POWERS
         began = time.monotonic()
         self.net = self.t.network = Network.create(self.folder / "net", self.options.binaries, powers, joiners=joiners, **chain)
-        kind = NoBaton if self.options.chain_only else BatonNode
-        self.batons = [kind(self, node, (settings or {}).get(node.index), (endpoints or {}).get(node.index)) for node in self.net.nodes]
-        for node, baton in zip(self.net.nodes, self.batons):
-            self.prepare_home(node, baton)
+        nodes = self.net.nodes
+        if self.with_baton:
+            self.batons = [BatonNode(self, n, None) for n in nodes]
+        else:
+            self.batons = [NoBaton(n) for n in nodes]
+        for node, baton in zip(nodes, self.batons):
+            self._install(node, baton, hook_limit)
             self.start_node(node.index)
         self.net.wait_height(3)
-        self.t.say(f"chain {self.net.chain_id}: validators {powers}" + (f" and {joiners} more" if joiners else "")
+        self.t.say(f"chain {self.net.chain_id}: validators of power {powers}" + (f", {joiners} more nodes" if joiners else "")
                    + (", all under cosmovisor" if self.cosmovisor else ", without cosmovisor"))
-        self.t.figure("chain up to height 3 after", round(time.monotonic() - began, 1), "s")
+        self.t.figure("chain made and at height 3 after", round(time.monotonic() - began, 1), "s")
+        if self.with_baton:
+            self._begin_baton((endpoints or (lambda _: {}))(self.net), signers or {})
+
+    def _begin_baton(self, endpoints, signers):
+        ports = free_ports(len(self.batons))
+        self.tools.build("v1", self.tools.policy(self.net, "v1"), 1)
+        for baton, port in zip(self.batons, ports):
+            baton.port = port
+            baton.endpoints = endpoints.get(baton.node.index, baton.endpoints)
+            baton.signer = signers.get(baton.node.index, "val")
         for baton in self.batons:
-            baton.begin()
-        self.batons[0].genesis()
+            baton.init([b.url for b in self.batons if b is not baton])
+            baton.install("v1")
+            baton.start()
+        self.t.say(f"{len(self.batons)} Baton nodes of build v1, measurement {self.tools.measurement('v1')[:16]}…")
+        self.commitment = self.batons[0].genesis()["commitment"]
+        self.t.say(f"genesis on node0: one secret, commitment {self.commitment[:16]}…")
         for baton in self.batons[1:]:
-            baton.join()
-        self.batons[0].vault_write("what the old build wrote")
+            baton.join(self.batons[0].url)
+            self.t.say(f"node{baton.node.index} joined")
+        self.publish("v2")
+        self.batons[0].vault_put("first", SECRET)
+        for baton in self.batons:
+            self.reads(baton, "v1", "the vault is read by the old build")
 
     def finish(self):
         """Stops everything by its pid; returns whether all checks held."""
-        for thing in self.extra:
+        for thing in self.closing:
             thing.close()
-        for baton in self.batons:
-            baton.stop()
         if self.net:
-            stopped = self.net.stop()
             self.t.network = None
-            self.t.say("stopped: " + ", ".join(stopped))
+            self.t.say("stopped: " + ", ".join(self.net.stop()))
         return self.t.end()
 
-    # -- nodes
+    # -- builds and nodes
 
-    def prepare_home(self, node, baton):
-        """Where the node runs under cosmovisor: both binaries in place, and Baton's script where it is called."""
-        if self.cosmovisor:
-            node.install(baton.guarded(self.net.binary))
-            self.install_new(node, baton)
-            script = baton.hook_script()
-            if script:
-                file = node.home / "cosmovisor/baton-hook"
-                file.write_text(script)
-                file.chmod(0o755)
+    def publish(self, name, svn=2):
+        """Developers publish a build: a policy that knows the secret's commitment, an image, a signature."""
+        if self.with_baton:
+            self.tools.build(name, self.tools.policy(self.net, name, self.commitment), svn)
+            self.t.say(f"build {name} is published, measurement {self.tools.measurement(name)[:16]}…")
+
+    def deliver(self, name="v2", nodes=None):
+        """Operators put a build into their Baton nodes' folders."""
+        for i in self.all(nodes):
+            self.batons[i].install(name)
+
+    def all(self, nodes=None):
+        return list(range(len(self.net.nodes))) if nodes is None else list(nodes)
+
+    def _install(self, node, baton, hook_limit):
+        if not self.cosmovisor:
+            return
+        node.install(self.net.binary)
+        self.install_new(node, baton)
+        script = node.home / "cosmovisor/baton-hook"
+        script.write_text(baton.hook(hook_limit))
+        script.chmod(0o755)
 
     def install_new(self, node, baton, plan=PLAN, binary="testchaind-v2"):
-        node.install(baton.guarded(self.net.binaries / binary), plan)
+        """Puts a plan's binary where cosmovisor looks, with Baton's guard in front of its `start`."""
+        real = self.net.binaries / binary
+        target = node.install(real, plan)
+        script = baton.guarded(plan, real)
+        if script:
+            target.unlink()
+            target.write_text(script)
+            target.chmod(0o755)
 
     def start_node(self, index, binary=None, arguments=()):
-        """Starts a node as its validator does: under cosmovisor, else bare, with Baton's guard in front."""
+        """Starts a node as its validator does: under cosmovisor, or bare. A binary that is not the first one gets the guard in front."""
         node, baton = self.net.nodes[index], self.batons[index]
         if self.cosmovisor:
-            hook = {"COSMOVISOR_CUSTOM_PREUPGRADE": "baton-hook"} if (node.home / "cosmovisor/baton-hook").exists() else {}
-            node.start(cosmovisor=hook | baton.environment(), arguments=arguments)
+            node.start(cosmovisor={"COSMOVISOR_CUSTOM_PREUPGRADE": "baton-hook"}, arguments=arguments)
         else:
-            node.start(binary=binary, guard=baton.guard(), arguments=arguments)
+            node.start(binary=binary, guard=baton.guard(PLAN) if binary else (), arguments=arguments)
 
-    def running(self, *indexes):
-        """These nodes, or all."""
-        return [self.net.nodes[i] for i in indexes] if indexes else self.net.nodes
+    def supervise(self, nodes, tries=12):
+        """What a supervisor does: starts cosmovisor again whenever it ended, until each node's RPC answers."""
+        def once(i):
+            node = self.net.nodes[i]
+            if node.rpc.height():
+                return True
+            if not (node.process and node.process.alive()):
+                if starts[i] == tries:
+                    raise RuntimeError(f"cosmovisor of node{i} ended {tries} times: {node.last_words()}")
+                node.stop()
+                self.start_node(i)
+                starts[i] += 1
+            return False
+
+        starts = {i: 0 for i in nodes}
+        until("all nodes after restarts by their supervisors", lambda: all([once(i) for i in nodes]), 180, 0.5)
+        self.t.say("starts by supervisors: " + ", ".join(f"node{i} {n}" for i, n in starts.items()))
 
     # -- the vote
 
     def info(self, build="v2"):
         """plan.info as a proposal for this build carries it."""
-        if self.options.chain_only:
-            return json.dumps({"binaries": {}, "enclave": {"mrenclave": ("%02x" % (sum(build.encode()) % 256)) * 32}})
-        return self.tools.plan_info(build)
+        if self.with_baton:
+            return self.tools.plan_info(build)
+        return json.dumps({"binaries": {}, "enclave": {"mrenclave": build.encode().hex().ljust(64, "0")}})
 
     def propose(self, name=PLAN, build="v2", ahead=AHEAD, height=None, **how):
         """Submits an upgrade; returns (proposal, height)."""
@@ -113,60 +188,120 @@ class Run:
         status = self.net.wait_decided(proposal)
         self.t.need(status == expected, f"proposal {proposal} ended {expected}", status)
 
-    def upgrade_voted(self, **how):
-        """A passed proposal for the new build; returns its height."""
+    def upgrade_voted(self, votes=None, **how):
+        """A passed proposal for a build; returns the plan's height."""
         proposal, height = self.propose(**how)
-        self.voted(proposal)
+        self.voted(proposal, votes=votes)
         plan = self.net.up().rpc.plan()
         self.t.need(plan and plan["height"] == height, "the chain has the plan scheduled", plan)
         return height
 
     # -- around the height
 
-    def wait_halt(self, height, indexes=None, timeout=180):
-        """Until each of these nodes has stopped at `height`: block there, and its log says UPGRADE NEEDED."""
-        nodes = self.running(*(indexes or ()))
+    def handed_over(self, build="v2", nodes=None, timeout=120):
+        """Until the new build holds the secret durably beside the old one, on each of these nodes."""
+        if self.with_baton:
+            for i in self.all(nodes):
+                seat = self.batons[i].wait_seat(build, lambda s: s["state"] not in ("empty",), "a handover", timeout)
+                old = self.batons[i].wait_seat("v1", lambda s: s["state"] == "confirmed", "a receipt", timeout)
+                self.t.say(f"node{i}: {build} is {seat['state']}, v1 is {old['state']}")
+
+    def wait_halt(self, height, nodes=None, timeout=180):
+        """Until each of these nodes has stopped at `height` and its log says why."""
         words = f'UPGRADE "{PLAN}" NEEDED at height: {height}'
-        for node in nodes:
-            until(f"node{node.index} to halt at {height}", lambda n=node: words in n.log.read_text(), timeout)
-        self.t.say(f"halted at {height}: " + ", ".join(f"node{n.index}" for n in nodes))
+        for i in self.all(nodes):
+            until(f"node{i} to halt at {height}", lambda n=self.net.nodes[i]: words in n.log.read_text(errors="replace"), timeout)
+        self.t.say(f"the old binary halted at {height} on " + ", ".join(f"node{i}" for i in self.all(nodes)))
 
-    def replace_binaries(self, height, indexes=None, binary="testchaind-v2"):
+    def wait_held(self, nodes=None, timeout=180):
+        """Until cosmovisor of each of these nodes has given up, because the custom script held the upgrade."""
+        for i in self.all(nodes):
+            until(f"cosmovisor of node{i} to end", lambda n=self.net.nodes[i]: not n.process.alive(), timeout)
+            node = self.net.nodes[i]
+            self.t.check(node.process.code != 0 and node.current() == "genesis",
+                         f"the hook held the upgrade on node{i}: cosmovisor ended {node.process.code}, the old binary is current", node.current())
+
+    def replace_binaries(self, nodes=None, binary="testchaind-v2"):
         """The upgrade by hand at a halt: stop, replace the binary, `baton upgrade`, start."""
-        for node in self.running(*(indexes or ())):
-            began = time.monotonic()
+        for i in self.all(nodes):
+            node, began = self.net.nodes[i], time.monotonic()
             node.stop()
-            self.batons[node.index].upgrade()
-            self.start_node(node.index, self.net.binaries / binary)
-            self.t.say(f"node{node.index}: new binary started {time.monotonic() - began:.1f} s after the stop of the old one began")
+            self.batons[i].upgrade(PLAN, wait=60)
+            self.start_node(i, self.net.binaries / binary)
+            self.t.say(f"node{i}: stopped, baton upgrade, new binary started; {time.monotonic() - began:.1f} s")
 
-    def cross(self, height, indexes=None):
+    def cross(self, height, nodes=None):
         """Carries nodes over the plan's height, the way this run does it, and needs blocks made by the new binary."""
-        indexes = list(indexes if indexes is not None else range(len(self.net.nodes)))
+        nodes = self.all(nodes)
         if not self.cosmovisor:
-            self.wait_halt(height, indexes)
-            self.replace_binaries(height, indexes)
-        self.net.wait_height(height + 3, indexes, timeout=180)
-        self.t.check(self.net.nodes[indexes[0]].rpc.applied(PLAN, height), f"the chain ran the plan at {height} and goes on")
-        if self.cosmovisor:
-            for i in indexes:
-                self.t.check(self.net.nodes[i].current() == PLAN, f"cosmovisor of node{i} runs the new binary", self.net.nodes[i].current())
+            self.wait_halt(height, nodes)
+            self.replace_binaries(nodes)
+        self.net.wait_height(height + 3, nodes, timeout=180)
+        self.crossed(height, nodes)
 
-    def downtime(self, height, node):
-        """Seconds between the times in the headers before and after the upgrade's block, as the chain itself saw them."""
+    def crossed(self, height, nodes=None):
+        """The chain ran the plan, and each of these nodes runs the new binary."""
+        nodes = self.all(nodes)
+        self.t.check(self.net.nodes[nodes[0]].rpc.applied(PLAN, height), f"the chain ran the plan at {height} and goes on")
+        for i in nodes if self.cosmovisor else ():
+            self.t.check(self.net.nodes[i].current() == PLAN, f"cosmovisor of node{i} runs the new binary", self.net.nodes[i].current())
+
+    def halt_time(self, height):
+        """How long the chain stood still. A header carries the time of the votes on the block below it."""
         def at(h):
-            return _seconds(node.rpc.call("commit", height=h)["signed_header"]["header"]["time"])
-        self.t.figure("from the block at the plan's height to the next", round(at(height + 1) - at(height), 2), "s")
+            text = self.net.up().rpc.call("commit", height=h)["signed_header"]["header"]["time"]
+            whole, _, part = text.rstrip("Z").partition(".")
+            return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{part or 0}")
+        self.t.figure("from the votes on the block at the plan's height to those on the next", round(at(height + 2) - at(height + 1), 2), "s")
 
-    def clean(self):
-        """Removes what a run that held leaves behind; logs stay."""
-        for node in self.net.nodes if self.net else []:
-            shutil.rmtree(node.home / "data", ignore_errors=True)
-            shutil.rmtree(node.home / "cosmovisor", ignore_errors=True)
+    # -- what must hold at the end
 
+    def reads(self, baton, build, text, value=SECRET):
+        """The vault's record is read on this node, by this build."""
+        if self.with_baton:
+            try:
+                found = until("the vault's record", lambda: self._try(lambda: baton.vault_get("first")), 30, 1)
+            except TimeoutError as error:
+                return self.t.check(False, f"node{baton.node.index}: {text}", error)
+            holds = found["value"] == value and found["build"].startswith(self.tools.measurement(build)[:16])
+            return self.t.check(holds, f"node{baton.node.index}: {text}", found)
 
-def _seconds(text):
-    """A header's time, in seconds since 1970."""
-    import calendar
-    whole, _, part = text.rstrip("Z").partition(".")
-    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{part or 0}")
+    @staticmethod
+    def _try(ask):
+        try:
+            return ask()
+        except Refused:
+            return None
+
+    def state(self, node, build, states, text, timeout=60):
+        """The enclave of a build on a node comes into one of these states."""
+        if self.with_baton:
+            try:
+                self.batons[node].wait_seat(build, lambda s: s["state"] in states, "/".join(states), timeout)
+                self.t.check(True, f"node{node}: {text}")
+            except TimeoutError:
+                self.t.check(False, f"node{node}: {text}", self.batons[node].seat(build).get("state"))
+
+    def settled(self, nodes=None, erased=True):
+        """The new build serves, receipts are in, and the old copies are erased behind the barrier."""
+        if not self.with_baton:
+            return
+        for i in self.all(nodes):
+            self.reads(self.batons[i], "v2", "the vault is read by the new build")
+        if erased:
+            self.t.say(f"barrier: {PLATFORMS} platforms, {GRACE_BLOCKS} blocks of grace")
+            for i in self.all(nodes):
+                self.state(i, "v1", ("retired",), "the old copy is erased", 120)
+        self.audited()
+
+    def audited(self):
+        """Every record that a transfer announced is on the chain, and every log holds together."""
+        for baton in self.batons:
+            logs = sorted(baton.home.glob("seats/*/log"))
+            self.t.check(bool(logs), f"node{baton.node.index}: a custody log is kept")
+            for log in logs:
+                try:
+                    call(baton.binary, "log", "verify", log)
+                    self.t.check(True, f"node{baton.node.index}: log {log.parent.name} verifies")
+                except Refused as error:
+                    self.t.check(False, f"node{baton.node.index}: log {log.parent.name} verifies", error)

@@ -1,0 +1,367 @@
+"""What an end-to-end run plays: the upgrade that goes well, and one story for each trouble."""
+import time
+
+from .baton import Refused
+from .liar import Liar
+from .network import DENOM, TOKENS_PER_POWER, cancel_message, free_ports
+from .rpc import until
+from .run import AHEAD, PLAN
+
+LATE_BLOCKS = 200
+
+
+def success(run):
+    """The upgrade as it should go: vote, handover in the lead window, height, switch, receipts, barrier, erased copies."""
+    run.begin()
+    run.deliver()
+    height = run.upgrade_voted()
+    run.handed_over()
+    run.cross(height)
+    run.halt_time(height)
+    run.settled()
+
+
+def no_one_prepared(run):
+    """Nobody had the new build before the height: the chain halts, each machine hands over at X, the chain goes on, records follow."""
+    run.begin(hook_limit=10)
+    if not run.with_baton:
+        for baton in run.batons:
+            baton.answer.write_text("1")
+    height = run.upgrade_voted()
+    if run.cosmovisor:
+        run.wait_held()
+    else:
+        run.wait_halt(height)
+        if run.with_baton:
+            for node, baton in zip(run.net.nodes, run.batons):
+                node.stop()
+                try:
+                    baton.upgrade(PLAN)
+                    run.t.check(False, f"node{node.index}: baton upgrade refuses without the build")
+                except Refused as refused:
+                    run.t.check(refused.code != 0, f"node{node.index}: baton upgrade refuses without the build: {refused.words[:200]}")
+    run.deliver()
+    if run.cosmovisor:
+        for i, baton in enumerate(run.batons):
+            run.net.nodes[i].stop()
+            baton.upgrade(PLAN, wait=60)
+            run.t.say(f"node{i}: handed over at X by hand, with the chain's node down")
+            if not run.with_baton:
+                baton.answer.write_text("0")
+        run.supervise(run.all())
+    else:
+        run.replace_binaries()
+    run.net.wait_height(height + 3)
+    run.crossed(height)
+    run.halt_time(height)
+    run.settled()
+
+
+def late(run, helped=True):
+    """One node is away from before the vote until hundreds of blocks after the upgrade; with all peers' help, or with none."""
+    run.begin()
+    away = len(run.net.nodes) - 1
+    run.net.nodes[away].stop()
+    run.batons[away].stop()
+    run.t.say(f"node{away} goes away")
+    others = [i for i in run.all() if i != away]
+    run.deliver(nodes=others)
+    height = run.upgrade_voted(votes={i: "yes" for i in others})
+    run.handed_over(nodes=others)
+    run.cross(height, others)
+    run.net.wait_height(height + LATE_BLOCKS, others, timeout=400)
+    if not helped:
+        for i in others:
+            run.batons[i].stop()
+        run.t.say("no peer's Baton answers any more; the chain's own nodes do")
+    run.batons[away].start()
+    run.deliver(nodes=[away])
+    run.start_node(away)
+    run.t.say(f"node{away} comes back, {LATE_BLOCKS} blocks late")
+    if run.cosmovisor:
+        run.supervise([away])
+    else:
+        run.wait_halt(height, [away])
+        run.replace_binaries([away])
+    run.net.wait_height(height + LATE_BLOCKS, [away], timeout=300)
+    run.crossed(height, [away])
+    if run.with_baton:
+        run.reads(run.batons[away], "v2", "the vault is read by the late node's new build")
+    if not helped:
+        for i in others:
+            run.batons[i].start()
+    run.settled()
+
+
+def late_alone(run):
+    """As `late`, and no peer helps."""
+    late(run, helped=False)
+
+
+def cancelled(run):
+    """A proposal passes, nodes hand over, and a second vote cancels the plan: the height passes, nothing changes hands."""
+    run.begin()
+    run.deliver()
+    proposal, height = run.propose(ahead=AHEAD + 45)
+    run.voted(proposal)
+    second = run.net.submit([cancel_message()], "Cancel the upgrade", by=1)
+    run.voted(second)
+    run.t.check(run.net.up().rpc.plan() is None, "the chain has no plan any more")
+    run.t.check(run.net.up().rpc.proposal_status(proposal) == "PASSED", "the cancelled proposal still reads PASSED")
+    run.net.wait_height(height + 3)
+    run.t.check(not run.net.up().rpc.applied(PLAN, height), f"the chain went past {height} and ran no plan")
+    for i in run.all():
+        run.state(i, "v1", ("holding",), "the old build holds, as before")
+        run.state(i, "v2", ("", "empty", "retired"), "the new build holds nothing")
+        run.reads(run.batons[i], "v1", "the vault is read by the old build")
+
+
+def overwritten(run):
+    """A plan is overwritten by one of the same name and height for another build; then a node comes late."""
+    run.begin()
+    run.publish("v2b", 3)
+    away = len(run.net.nodes) - 1
+    others = [i for i in run.all() if i != away]
+    run.net.nodes[away].stop()
+    run.batons[away].stop()
+    run.deliver("v2", others)
+    run.deliver("v2b", others)
+    everyone = {i: "yes" for i in others}
+    first, height = run.propose(build="v2", ahead=AHEAD + 45)
+    run.voted(first, votes=everyone)
+    second, _ = run.propose(build="v2b", height=height, by=1)
+    run.voted(second, votes=everyone)
+    plan = run.net.up().rpc.plan()
+    run.t.need(plan and plan["info"] == run.info("v2b"), "the second plan has overwritten the first", plan)
+    run.t.check(run.net.up().rpc.proposal_status(first) == "PASSED", "the overwritten proposal still reads PASSED")
+    run.handed_over("v2b", others)
+    run.cross(height, others)
+    run.net.wait_height(height + 20, others)
+    run.batons[away].start()
+    run.deliver("v2", [away])
+    run.deliver("v2b", [away])
+    run.start_node(away)
+    if run.cosmovisor:
+        run.supervise([away])
+    else:
+        run.wait_halt(height, [away])
+        run.replace_binaries([away])
+    run.net.wait_height(height + 20, [away], timeout=200)
+    for i in run.all():
+        run.state(i, "v2", ("", "empty"), "the build of the overwritten plan holds nothing")
+        if run.with_baton:
+            run.reads(run.batons[i], "v2b", "the vault is read by the build that the chain ran")
+
+
+def lost_votes(run):
+    """A REJECTED and a FAILED proposal: no plan, no handover, and the height passes."""
+    run.begin()
+    run.deliver()
+    rejected, height = run.propose()
+    run.voted(rejected, "REJECTED", {0: "no", 1: "no", 2: "yes", 3: "yes"})
+    vetoed, _ = run.propose(height=height + 30, by=1)
+    run.voted(vetoed, "REJECTED", {0: "no_with_veto", 1: "yes", 2: "yes", 3: "yes"})
+    # Its height is past by the time it is decided, so its message fails.
+    failed, _ = run.propose(ahead=5, by=2)
+    run.voted(failed, "FAILED")
+    run.t.check(run.net.up().rpc.plan() is None, "the chain has no plan")
+    run.net.wait_height(height + 3)
+    for i in run.all():
+        run.state(i, "v1", ("holding",), "the old build holds, as before")
+        run.state(i, "v2", ("", "empty"), "the new build holds nothing")
+
+
+def skipped(run):
+    """At the height more than two thirds tell the old binary to skip the upgrade: the new build's copies are void, the old build goes on."""
+    run.begin()
+    run.deliver()
+    height = run.upgrade_voted()
+    run.handed_over()
+    skip = ["--unsafe-skip-upgrades", str(height)]
+    if run.cosmovisor:
+        # Operators agree before the height and restart with the flag: cosmovisor honours it too.
+        for i in run.all():
+            run.net.nodes[i].stop()
+            run.start_node(i, arguments=skip)
+        run.t.say(f"all restarted with {' '.join(skip)}")
+    else:
+        run.wait_halt(height)
+        for i in run.all():
+            run.net.nodes[i].stop()
+            run.start_node(i, arguments=skip)
+    run.net.wait_height(height + 3, timeout=180)
+    rpc = run.net.up().rpc
+    run.t.check(rpc.plan() is None and not rpc.applied(PLAN, height), f"the chain skipped the plan at {height}: no plan, no done key")
+    for i in run.all():
+        run.t.check(run.net.nodes[i].current() == "genesis", f"node{i} still runs the old binary")
+        run.state(i, "v2", ("", "empty", "retired"), "the new build's copy is void")
+        run.state(i, "v1", ("holding",), "the old build holds again")
+        run.reads(run.batons[i], "v1", "the vault is read by the old build")
+
+
+def broken(run):
+    """The new binary panics at X+1; operators go back by the chain's own `rollback`, and skip the upgrade."""
+    run.begin()
+    for node, baton in zip(run.net.nodes, run.batons):
+        if run.cosmovisor:
+            run.install_new(node, baton, binary="testchaind-v2-broken")
+    run.deliver()
+    height = run.upgrade_voted()
+    run.handed_over()
+    if not run.cosmovisor:
+        run.wait_halt(height)
+        run.replace_binaries(binary="testchaind-v2-broken")
+    for node in run.net.nodes:
+        until(f"node{node.index} to break at {height + 1}", lambda n=node: "broken on purpose" in n.log.read_text(errors="replace"), 180)
+    run.t.say(f"the new binary panics at {height + 1} on every node; no vote is possible")
+    roll_back(run, height)
+    run.net.wait_height(height + 5, timeout=180)
+    rpc = run.net.up().rpc
+    run.t.check(rpc.plan() is None and not rpc.applied(PLAN, height), f"after the rollback the chain skipped {height} and goes on with the old binary")
+    for i in run.all():
+        run.state(i, "v1", ("holding",), "the old build holds again")
+        run.reads(run.batons[i], "v1", "the vault is read by the old build")
+
+
+def roll_back(run, height):
+    """Each operator: stop, drop block X+1 and the state of X, go back to the old binary with the plan's height skipped."""
+    broken_binary = run.net.binaries / "testchaind-v2-broken"
+    for node in run.net.nodes:
+        node.stop()
+        # Block X+1 was stored and never applied: `--hard` removes it. Then the state of X goes, its block stays.
+        for flags in (["--hard"], []):
+            said = node.run("rollback", *flags, binary=broken_binary).stdout.strip()
+            run.t.say(f"node{node.index}: rollback {' '.join(flags)}: {said.splitlines()[-1] if said else 'nothing said'}")
+        (node.home / "data/upgrade-info.json").unlink(missing_ok=True)
+        node.forget_votes()
+        if run.cosmovisor:
+            (node.home / "cosmovisor/current").unlink(missing_ok=True)
+    for node in run.net.nodes:
+        run.start_node(node.index, arguments=["--unsafe-skip-upgrades", str(height)])
+
+
+def lying_endpoint(run):
+    """One node's Baton asks an endpoint that lies, in every way in turn, and an honest one: it names the liar and gets through."""
+    def endpoints(net):
+        liar = Liar(net.nodes[1], free_ports(1)[0], "honest")
+        run.closing.append(liar)
+        return {1: [liar.url, net.nodes[1].rpc.url]}
+
+    run.begin(endpoints=endpoints)
+    if not run.with_baton:
+        endpoints(run.net)
+    liar = run.closing[0]
+    run.deliver()
+    height = run.upgrade_voted()
+    for mode in ("flip", "old", "shift", "error", "pruned", "hang", "flip"):
+        liar.set(mode)
+        began = time.monotonic()
+        at = run.net.up().rpc.height()
+        run.net.wait_height(at + 4)
+        told = dict(liar.told)
+        run.t.say(f"endpoint of node1 now answers: {mode}; lies so far {sum(told.values())}, {time.monotonic() - began:.0f} s")
+        if run.with_baton and mode != "hang":
+            head = run.batons[1].status()["chain"]["height"]
+            run.t.check(head >= at, f"node1's Baton follows the chain all the same ({mode})", f"{head} < {at}")
+    run.handed_over()
+    run.cross(height)
+    if run.with_baton:
+        caught = run.batons[1].status()["chain"]["caught"]
+        run.t.check(any(liar.url in str(c) for c in caught), "the liar is named in the status", caught)
+    run.settled()
+
+
+def killed(run):
+    """kill -9 of Baton, cosmovisor and the chain's node around the handover; supervisors start them again."""
+    run.begin()
+    run.deliver()
+    proposal, height = run.propose()
+    run.voted(proposal)
+    lead = height - 26
+    run.net.wait_height(lead)
+    for moment in range(4):
+        victim = moment % len(run.batons)
+        run.batons[victim].kill()
+        node = run.net.nodes[(victim + 1) % len(run.batons)]
+        node.process.kill()
+        left = node.process.members()
+        node.stop()
+        run.t.say(f"kill -9: Baton of node{victim}; {'cosmovisor' if run.cosmovisor else 'the node'} of node{node.index}"
+                  + (f", which leaves {len(left)} processes behind" if left else ""))
+        time.sleep(0.3 * moment)
+        run.batons[victim].start()
+        run.start_node(node.index)
+    run.handed_over()
+    if run.cosmovisor:
+        # Once more at the height itself: whatever was running there dies in the middle.
+        words = "upgrade-info.json"
+        until("the halt at node0", lambda: (run.net.nodes[0].home / "data" / words).exists(), 180, 0.05)
+        for node in run.net.nodes:
+            node.process.kill()
+        run.t.say("kill -9 of every cosmovisor at the moment of the halt")
+        for node in run.net.nodes:
+            node.stop()
+        run.supervise(run.all())
+    run.cross(height)
+    run.settled()
+
+
+def new_validators(run):
+    """More than a third of the power changes hands while one node's Baton looks away: it must walk there, header by header where it has to."""
+    run.begin(joiners=1)
+    away, joiner = 2, len(run.net.powers)
+    run.batons[away].stop()
+    before = run.net.up().rpc.powers()
+    node = run.net.nodes[joiner]
+    file = node.home / "validator.json"
+    key = node.run("comet", "show-validator").stdout.strip()
+    file.write_text('{"pubkey": %s, "amount": "%d%s", "moniker": "node%d", "commission-rate": "0.1", "commission-max-rate": "0.2",'
+                    ' "commission-max-change-rate": "0.01", "min-self-delegation": "1"}' % (key, 300 * TOKENS_PER_POWER, DENOM, joiner))
+    node.tx("staking", "create-validator", file)
+    until("the new validator in the set", lambda: 300 in run.net.up().rpc.powers().values(), 60)
+    for i in (0, 1):
+        run.net.nodes[i].tx("staking", "unbond", run.net.nodes[i].operator, f"{run.net.powers[i] * TOKENS_PER_POWER}{DENOM}")
+    until("both old validators out of the set", lambda: len(run.net.up().rpc.powers()) == 3, 60)
+    after = run.net.up().rpc.powers()
+    kept = sum(p for a, p in before.items() if a in after)
+    run.t.check(kept * 3 < sum(before.values()), f"of power {sum(before.values())} only {kept} is still in a set of {sum(after.values())}: less than a third")
+    run.batons[away].start()
+    run.deliver()
+    height = run.upgrade_voted(votes={2: "yes", 3: "yes", joiner: "yes"})
+    run.handed_over()
+    run.cross(height)
+    run.settled()
+
+
+def no_funds(run):
+    """Two nodes' accounts cannot pay for a record: one has nothing, one has no key at all. Peers publish for them."""
+    run.begin(signers={2: "poor", 3: None})
+    node = run.net.nodes[2]
+    node.key("poor")
+    try:
+        node.memo("baton1:unfunded", by="poor")
+        run.t.check(False, "the chain takes no transaction of an account without funds")
+    except RuntimeError as refused:
+        run.t.check(True, f"the chain takes no transaction of an account without funds: {str(refused)[-120:]}")
+    run.deliver()
+    height = run.upgrade_voted()
+    run.handed_over()
+    run.cross(height)
+    run.settled()
+
+
+SCENARIOS = {
+    "success": success,
+    "no-one-prepared": no_one_prepared,
+    "late": late,
+    "late-alone": late_alone,
+    "cancelled": cancelled,
+    "overwritten": overwritten,
+    "lost-votes": lost_votes,
+    "skipped": skipped,
+    "broken": broken,
+    "lying-endpoint": lying_endpoint,
+    "killed": killed,
+    "new-validators": new_validators,
+    "no-funds": no_funds,
+}
