@@ -5,6 +5,7 @@
 //! no; a refusal by another check is shown as such and fails the run, so a broken set-up never passes for
 //! a defence. The ids are those of docs/hazards.md.
 
+mod admission;
 mod builds;
 mod bytes;
 mod erase;
@@ -76,6 +77,7 @@ pub const ATTACKS: &[Attack] = &[
     Attack { id: "A26", title: "a rewind to a header that never was on the chain", run: orders::a26 },
     Attack { id: "A27", title: "a legacy MRSIGNER file that somebody kept", run: state::a27 },
     Attack { id: "A28", title: "a new build that is asked to serve before the chain ran its plan", run: state::a28 },
+    Attack { id: "A29", title: "a forged quote, on a machine that nobody answers for", run: admission::a29 },
 ];
 
 /// Runs one attack; every attempt is a line. A set-up that breaks is a line too.

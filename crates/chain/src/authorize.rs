@@ -20,6 +20,7 @@ use baton_attest::identity::{Digest32, Identity, Measurement, PlatformId, Signer
 use baton_attest::policy::{BuildError, BuildRules};
 use minicbor::{Decode, Encode};
 
+use crate::admission::{Admission, AdmissionError, AdmissionEvidence, Admitted, admit};
 use crate::evidence::{
     AtXEvidence, HeaderEvidence, MAX_LINKS, PublicationEvidence, RecordEvidence, StandingEvidence, UpgradeEvidence,
     VoteEndEvidence,
@@ -157,6 +158,9 @@ pub struct Facts {
     /// Hash of that header.
     #[cbor(n(11), with = "minicbor::bytes")]
     pub shown_hash: [u8; 32],
+    /// Who admitted the target's machine; none on one machine, and where the policy admits any.
+    #[n(12)]
+    pub admitted: Option<Admitted>,
 }
 
 /// What verified evidence permits: from this build, to this build, for this plan, in this window. No other crate can make one:
@@ -282,12 +286,6 @@ pub enum AuthorizeError {
     /// A header could not be shown.
     #[error(transparent)]
     Light(#[from] LightError),
-    /// Too many hash links.
-    #[error("evidence: expected at most {MAX_LINKS} hash links, got {got}")]
-    Links {
-        /// How many.
-        got: usize,
-    },
     /// The vote does not hold.
     #[error(transparent)]
     Vote(#[from] VoteError),
@@ -334,6 +332,9 @@ pub enum AuthorizeError {
     /// The target may not receive.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// The target's machine may not receive.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
     /// To another machine a record always comes first.
     #[error("no public record: a target on another machine needs one, at or below header {shown_at}; or join from a peer of the new build")]
     NoRecord {
@@ -392,7 +393,7 @@ impl AuthorizeError {
         use AuthorizeError as E;
         match self {
             E::Vote(VoteError::NoPlan { .. } | VoteError::OtherPlan { .. }) => Rule::OneTarget,
-            E::Light(_) | E::Links { .. } | E::Vote(_) | E::NoBuild { .. } | E::NotThisBuild { .. } => Rule::Secrecy,
+            E::Light(_) | E::Admission(_) | E::Vote(_) | E::NoBuild { .. } | E::NotThisBuild { .. } => Rule::Secrecy,
             E::BeforeWindow { .. } | E::WindowClosed { .. } | E::NotAtX { .. } | E::Expired { .. } => Rule::OneTarget,
             E::NoOp { .. } | E::MovedOn { .. } => Rule::OneTarget,
             E::Target(TargetError::Measurement { .. } | TargetError::OtherIdentity { .. }) => Rule::Secrecy,
@@ -414,6 +415,8 @@ pub struct Judge<'a> {
     pub own: &'a Identity,
     /// Its light client.
     pub light: &'a LightClient,
+    /// To which machines a seed may cross.
+    pub admission: Admission,
 }
 
 impl Judge<'_> {
@@ -426,13 +429,19 @@ impl Judge<'_> {
         self.check_target(&vote, transfer.target.identity())?;
         let expected = transfer.record(Kind::Upgrade, vote.proposal_id());
         let record = self.check_record(&expected, &evidence.publication, head.height())?;
-        let route = Route::Ahead { head: head.height() };
-        Ok(self.grant(transfer, &vote, route, Some(record), Some(vote.plan_height())))
+        let granted = Granted {
+            route: Route::Ahead { head: head.height() },
+            record: Some(record),
+            expires_at: Some(vote.plan_height()),
+            admitted: self.check_admission(transfer, head, evidence.admission.as_ref())?,
+        };
+        Ok(self.grant(transfer, &vote, granted))
     }
 
     /// The route *at X*. Unrecorded only where the target is on this machine.
     pub fn at_x(&self, transfer: &Transfer, evidence: &AtXEvidence) -> Result<Authorization, AuthorizeError> {
-        let PlanAtX { vote, x } = self.plan_at_x(evidence)?;
+        let header = show(self.light, &evidence.x)?;
+        let PlanAtX { vote, x } = self.plan_under(&header, evidence)?;
         if !transfer.is_local() && vote.shown_at() < vote.plan_height() {
             return Err(AuthorizeError::NotAtX { shown_at: vote.shown_at(), least: vote.plan_height() });
         }
@@ -443,8 +452,13 @@ impl Judge<'_> {
             None if transfer.is_local() => None,
             None => return Err(AuthorizeError::NoRecord { shown_at: vote.shown_at() }),
         };
-        let route = Route::AtX { shown_at: vote.shown_at(), x };
-        Ok(self.grant(transfer, &vote, route, record, None))
+        let granted = Granted {
+            route: Route::AtX { shown_at: vote.shown_at(), x },
+            record,
+            expires_at: None,
+            admitted: self.check_admission(transfer, &header, evidence.admission.as_ref())?,
+        };
+        Ok(self.grant(transfer, &vote, granted))
     }
 
     /// `join` and `sync`: the same identity, a record, a fresh head. `moved_on` is the plan at X that this enclave has
@@ -473,6 +487,7 @@ impl Judge<'_> {
         self.rules.check_also(target, Some(self.own.signer)).map_err(TargetError::Rules)?;
         let head = self.light.head();
         let record = self.check_record(&transfer.record(kind, 0), &evidence.publication, head.height())?;
+        let admitted = self.check_admission(transfer, head, evidence.admission.as_ref())?;
         Ok(Authorization(Facts {
             chain_id: head.chain_id().into(),
             kind,
@@ -485,13 +500,17 @@ impl Judge<'_> {
             expires_at: None,
             shown_at: head.height(),
             shown_hash: head.hash(),
+            admitted,
         }))
     }
 
     /// Verifies what the chain had planned when it ran, or halted for, an upgrade, whichever build it names.
     pub fn plan_at_x(&self, evidence: &AtXEvidence) -> Result<PlanAtX, AuthorizeError> {
-        let header = show(self.light, &evidence.x)?;
-        let decided = Decided::verify(&header, &evidence.plan, &evidence.proposal)?;
+        self.plan_under(&show(self.light, &evidence.x)?, evidence)
+    }
+
+    fn plan_under(&self, header: &TrustedHeader, evidence: &AtXEvidence) -> Result<PlanAtX, AuthorizeError> {
+        let decided = Decided::verify(header, &evidence.plan, &evidence.proposal)?;
         let (plan_height, shown_at) = (decided.plan_height(), header.height());
         let least = plan_height.saturating_sub(1);
         if shown_at < least {
@@ -512,9 +531,18 @@ impl Judge<'_> {
     }
 
     fn weigh(&self, decided: Decided, end: &VoteEndEvidence) -> Result<Vote, AuthorizeError> {
-        let at = show(self.light, &end.at)?;
-        let before = at.parent(&end.before)?;
-        Ok(decided.weigh(self.policy, &VoteEnd::verify(&at, &before, &end.validators)?)?)
+        Ok(decided.weigh(self.policy, &VoteEnd::show(self.light, end)?)?)
+    }
+
+    /// By whom the target's machine was admitted, under the header that shows the rest. A target on this machine needs nobody.
+    fn check_admission(
+        &self,
+        transfer: &Transfer,
+        header: &TrustedHeader,
+        evidence: Option<&AdmissionEvidence>,
+    ) -> Result<Option<Admitted>, AdmissionError> {
+        let Some(platform) = transfer.target.platform() else { return Ok(None) };
+        admit(self.policy, self.admission, self.light, header, &platform, evidence)
     }
 
     fn check_window(&self, plan_height: u64, head: u64) -> Result<(), AuthorizeError> {
@@ -555,14 +583,7 @@ impl Judge<'_> {
         Ok(published.record().digest())
     }
 
-    fn grant(
-        &self,
-        transfer: &Transfer,
-        vote: &Vote,
-        route: Route,
-        record: Option<Digest32>,
-        expires_at: Option<u64>,
-    ) -> Authorization {
+    fn grant(&self, transfer: &Transfer, vote: &Vote, granted: Granted) -> Authorization {
         Authorization(Facts {
             chain_id: vote.chain_id().into(),
             kind: Kind::Upgrade,
@@ -570,13 +591,22 @@ impl Judge<'_> {
             target: *transfer.target.identity(),
             plan: Some(PlanRef::voted(vote)),
             proposal_id: vote.proposal_id(),
-            route,
-            record,
-            expires_at,
+            route: granted.route,
+            record: granted.record,
+            expires_at: granted.expires_at,
             shown_at: vote.shown_at(),
             shown_hash: vote.shown_hash(),
+            admitted: granted.admitted,
         })
     }
+}
+
+/// What differs between the two routes of a vote.
+struct Granted {
+    route: Route,
+    record: Option<Digest32>,
+    expires_at: Option<u64>,
+    admitted: Option<Admitted>,
 }
 
 fn named(vote: &Vote) -> Result<&NamedBuild, AuthorizeError> {
@@ -602,9 +632,9 @@ fn check_named(build: &NamedBuild, vote: &Vote, rules: &BuildRules, target: &Ide
 }
 
 /// Shows a header from the best one that the client keeps; the trusted head does not move.
-pub fn show(light: &LightClient, evidence: &HeaderEvidence) -> Result<TrustedHeader, AuthorizeError> {
+pub fn show(light: &LightClient, evidence: &HeaderEvidence) -> Result<TrustedHeader, LightError> {
     if evidence.links.len() > MAX_LINKS {
-        return Err(AuthorizeError::Links { got: evidence.links.len() });
+        return Err(LightError::Links { limit: MAX_LINKS, got: evidence.links.len() });
     }
     let mut header = if evidence.path.blocks.is_empty() {
         light.head().clone()

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
 
+use crate::admission::{AdmissionEvidence, VouchedEvidence};
 use crate::light::{LightBlock, Path};
 use crate::proofs::StateProof;
 
@@ -124,6 +125,9 @@ pub struct UpgradeEvidence {
     /// The record of this transfer.
     #[n(5)]
     pub publication: PublicationEvidence,
+    /// Who admitted the target's machine; needed where the policy asks and the target is on another one.
+    #[n(6)]
+    pub admission: Option<AdmissionEvidence>,
 }
 
 /// For the route *at X*, and for activation: what the chain had planned when it ran, or halted for, the upgrade.
@@ -148,6 +152,9 @@ pub struct AtXEvidence {
     /// A record at or below X; needed when the target is on another machine.
     #[n(5)]
     pub publication: Option<PublicationEvidence>,
+    /// Who admitted the target's machine; needed where the policy asks and the target is on another one.
+    #[n(6)]
+    pub admission: Option<AdmissionEvidence>,
 }
 
 /// What became of a plan, at a fresh head: pending, overwritten, gone, done or skipped.
@@ -181,6 +188,24 @@ pub struct RecordEvidence {
     /// The record of this transfer.
     #[n(2)]
     pub publication: PublicationEvidence,
+    /// Who admitted the target's machine; needed where the policy asks and the target is on another one.
+    #[n(3)]
+    pub admission: Option<AdmissionEvidence>,
+}
+
+/// For the barrier: which share of voting power the machines stand for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PowerEvidence {
+    /// [`VERSION`].
+    #[n(0)]
+    pub version: u8,
+    /// Light steps that move the trusted head; empty where it stays: a copy that erases needs no block after X.
+    #[n(1)]
+    pub to_head: Path,
+    /// What validators say, under that head.
+    #[n(2)]
+    pub vouched: VouchedEvidence,
 }
 
 macro_rules! wire {
@@ -202,7 +227,7 @@ macro_rules! wire {
         }
     )*};
 }
-wire!(UpgradeEvidence, AtXEvidence, StandingEvidence, RecordEvidence);
+wire!(UpgradeEvidence, AtXEvidence, StandingEvidence, RecordEvidence, PowerEvidence);
 
 fn read<'b, T: Decode<'b, ()>>(bytes: &'b [u8], what: &'static str) -> Result<T, EvidenceError> {
     if bytes.len() > MAX_EVIDENCE_BYTES {
@@ -264,6 +289,7 @@ mod tests {
             proposal: proof(),
             vote_end: vote_end.clone(),
             publication: publication.clone(),
+            admission: None,
         };
         let at_x = AtXEvidence {
             version: VERSION,
@@ -272,8 +298,9 @@ mod tests {
             proposal: proof(),
             vote_end,
             publication: Some(publication.clone()),
+            admission: None,
         };
-        let record = RecordEvidence { version: VERSION, to_head: path, publication };
+        let record = RecordEvidence { version: VERSION, to_head: path, publication, admission: None };
         assert_eq!(UpgradeEvidence::from_cbor(&upgrade.to_cbor()).unwrap(), upgrade);
         assert_eq!(AtXEvidence::from_cbor(&at_x.to_cbor()).unwrap(), at_x);
         assert_eq!(RecordEvidence::from_cbor(&record.to_cbor()).unwrap(), record);

@@ -29,6 +29,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "json"))]
 extern crate std;
 
+pub mod admission;
 pub mod authorize;
 pub mod decimal;
 pub mod evidence;

@@ -10,44 +10,22 @@ use alloc::vec::Vec;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+pub use crate::gov::STAKING_STORE;
+use crate::gov::Validator;
 use crate::light::{Powers, TrustedHeader};
 use crate::proofs::{ProofError, StateProof, verify_state};
 
-/// Name of the store.
-pub const STAKING_STORE: &str = "staking";
 const VALIDATOR: u8 = 0x21;
 const ADDRESS_BYTES: u8 = 20;
 /// `BOND_STATUS_BONDED`.
 const BONDED: i32 = 3;
 const ED25519: &str = "/cosmos.crypto.ed25519.PubKey";
 
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
 /// `cosmos.crypto.ed25519.PubKey`.
 #[derive(Clone, PartialEq, Message)]
 struct PubKey {
     #[prost(bytes = "vec", tag = "1")]
     key: Vec<u8>,
-}
-
-/// `cosmos.staking.v1beta1.Validator`; fields that are not needed are skipped.
-#[derive(Clone, PartialEq, Message)]
-struct Validator {
-    #[prost(string, tag = "1")]
-    operator_address: String,
-    #[prost(message, optional, tag = "2")]
-    consensus_pubkey: Option<Any>,
-    #[prost(bool, tag = "3")]
-    jailed: bool,
-    #[prost(int32, tag = "4")]
-    status: i32,
 }
 
 /// Why a record weighs nothing.
@@ -62,6 +40,14 @@ pub enum StakingError {
         got: String,
         /// The key of the operator, hexadecimal.
         expected: String,
+    },
+    /// The proof is of no validator's record.
+    #[error("staking record: the proof is of {store:?} {got}, expected store {STAKING_STORE:?} and a key 0x2114 with 20 bytes of an operator")]
+    NoRecordKey {
+        /// The store of the proof.
+        store: String,
+        /// Its key, hexadecimal.
+        got: String,
     },
     /// The powers are of another header.
     #[error("staking record: the powers are of height {powers}, expected {height}")]
@@ -106,6 +92,65 @@ pub fn validator_key(operator: &[u8; 20]) -> Vec<u8> {
     key
 }
 
+/// A validator that is bonded, not jailed, and in the set that follows a header. Only [`Bonded::verify`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bonded {
+    operator: [u8; 20],
+    consensus: [u8; 20],
+    power: u64,
+    details: String,
+}
+
+impl Bonded {
+    /// From the record of whichever operator the proof's key names, and the powers of the same header.
+    pub fn verify(header: &TrustedHeader, powers: &Powers, proof: &StateProof) -> Result<Bonded, StakingError> {
+        let operator = match proof.key.as_slice() {
+            [VALIDATOR, ADDRESS_BYTES, operator @ ..] if proof.store == STAKING_STORE => operator.try_into().ok(),
+            _ => None,
+        };
+        let operator: [u8; 20] = operator.ok_or_else(|| StakingError::NoRecordKey {
+            store: proof.store.chars().take(64).collect(),
+            got: hex::encode(proof.key.get(..64).unwrap_or(&proof.key)),
+        })?;
+        let height = header.height();
+        if powers.height() != height {
+            return Err(StakingError::OtherHeight { height, powers: powers.height() });
+        }
+        let value = verify_state(header, proof)?.value().ok_or(StakingError::NoValidator { height })?;
+        let record = Validator::decode(value).map_err(|_| StakingError::Malformed)?;
+        if record.status != BONDED || record.jailed {
+            return Err(StakingError::NotBonded { status: record.status, jailed: record.jailed });
+        }
+        let consensus = consensus_address(&record).ok_or(StakingError::Malformed)?;
+        match powers.of(&consensus) {
+            0 => Err(StakingError::NotInSet { height }),
+            power => {
+                Ok(Bonded { operator, consensus, power, details: record.description.unwrap_or_default().details })
+            }
+        }
+    }
+
+    /// The operator's account, 20 bytes.
+    pub fn operator(&self) -> &[u8; 20] {
+        &self.operator
+    }
+
+    /// The consensus address, 20 bytes: two records of one key are one validator.
+    pub fn consensus(&self) -> &[u8; 20] {
+        &self.consensus
+    }
+
+    /// Its power, in power units, above 0.
+    pub fn power(&self) -> u64 {
+        self.power
+    }
+
+    /// What it says of itself in `description.details`.
+    pub fn details(&self) -> &str {
+        &self.details
+    }
+}
+
 /// The voting power that the account `operator` (20 bytes) stands for at `header`, in power units, above 0.
 pub fn operator_power(
     header: &TrustedHeader,
@@ -118,19 +163,7 @@ pub fn operator_power(
         let (got, expected) = (hex::encode(&proof.key), hex::encode(key));
         return Err(StakingError::OtherKey { store: proof.store.clone(), got, expected });
     }
-    let height = header.height();
-    if powers.height() != height {
-        return Err(StakingError::OtherHeight { height, powers: powers.height() });
-    }
-    let value = verify_state(header, proof)?.value().ok_or(StakingError::NoValidator { height })?;
-    let record = Validator::decode(value).map_err(|_| StakingError::Malformed)?;
-    if record.status != BONDED || record.jailed {
-        return Err(StakingError::NotBonded { status: record.status, jailed: record.jailed });
-    }
-    match powers.of(&consensus_address(&record).ok_or(StakingError::Malformed)?) {
-        0 => Err(StakingError::NotInSet { height }),
-        power => Ok(power),
-    }
+    Bonded::verify(header, powers, proof).map(|b| b.power)
 }
 
 /// The first 20 bytes of SHA-256 of the consensus key (CometBFT `crypto/ed25519`).

@@ -143,6 +143,7 @@ pub struct Header {
     pub app_hash: Hash,
     pub data_hash: Option<Hash>,
     pub validators_hash: Hash,
+    pub next_validators_hash: Hash,
 }
 
 impl Header {
@@ -157,7 +158,7 @@ impl Header {
             Some(h) => e.bytes(h).unwrap(),
             None => e.null().unwrap(),
         };
-        e.bytes(&self.validators_hash).unwrap().bytes(&[9; 32]).unwrap();
+        e.bytes(&self.validators_hash).unwrap().bytes(&self.next_validators_hash).unwrap();
         TrustedHeader::danger_from_sealed_bytes(&out).unwrap()
     }
 }
@@ -170,6 +171,7 @@ fn the_test_state_proves_with_the_stock_specs() {
     }
     let header = Header {
         height: 5, secs: 1, hash: [1; 32], last: [2; 32], app_hash: s.app_hash(), data_hash: None, validators_hash: [3; 32],
+        next_validators_hash: [9; 32],
     }
     .trusted();
     for key in 0..11u8 {
@@ -181,15 +183,31 @@ fn the_test_state_proves_with_the_stock_specs() {
 
 /// One validator's `ValidatorSet` (protobuf) with this power.
 pub fn validator_set(power: i64) -> Vec<u8> {
+    validator_set_of(&[(7, power)])
+}
+
+/// The consensus key of a test validator.
+pub fn consensus_key(seed: u8) -> [u8; 32] {
+    ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes()
+}
+
+/// A `ValidatorSet` (protobuf) of keys and powers, highest power first.
+pub fn validator_set_of(members: &[(u8, i64)]) -> Vec<u8> {
     use tendermint_proto::v0_38::{crypto, types as pb};
-    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key().to_bytes();
-    let v = pb::Validator {
-        address: Sha256::digest(key)[..20].to_vec(),
-        pub_key: Some(crypto::PublicKey { sum: Some(crypto::public_key::Sum::Ed25519(key.to_vec())) }),
-        voting_power: power,
-        proposer_priority: 0,
-    };
-    let set = pb::ValidatorSet { validators: vec![v.clone()], proposer: Some(v), total_voting_power: power };
+    let validators: Vec<pb::Validator> = members
+        .iter()
+        .map(|(seed, power)| {
+            let key = consensus_key(*seed);
+            pb::Validator {
+                address: Sha256::digest(key)[..20].to_vec(),
+                pub_key: Some(crypto::PublicKey { sum: Some(crypto::public_key::Sum::Ed25519(key.to_vec())) }),
+                voting_power: *power,
+                proposer_priority: 0,
+            }
+        })
+        .collect();
+    let total_voting_power = members.iter().map(|(_, p)| p).sum();
+    let set = pb::ValidatorSet { proposer: validators.first().cloned(), validators, total_voting_power };
     prost::Message::encode_to_vec(&set)
 }
 

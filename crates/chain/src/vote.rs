@@ -14,13 +14,15 @@ use core::cmp::Ordering;
 use baton_attest::identity::Measurement;
 use prost::Message;
 
+use crate::authorize::show;
 use crate::decimal::{Decimal, mul_wide};
+use crate::evidence::VoteEndEvidence;
 use crate::gov::{
     Any, CANCEL_UPGRADE_URL, GOV_STORE, MsgSoftwareUpgrade, PLAN_KEY, Plan, Proposal, ProposalStatus, SOFTWARE_UPGRADE_URL,
     TallyResult, UPGRADE_STORE, proposal_key,
 };
 use crate::info::{InfoError, NamedBuild, read_info};
-use crate::light::{LightError, Time, TrustedHeader};
+use crate::light::{LightClient, LightError, Time, TrustedHeader};
 use crate::policy::ChainPolicy;
 use crate::proofs::{ProofError, StateProof, verify_state};
 
@@ -233,6 +235,13 @@ impl VoteEnd {
         })
     }
 
+    /// From evidence: both headers are shown from what the light client keeps.
+    pub fn show(light: &LightClient, end: &VoteEndEvidence) -> Result<VoteEnd, VoteError> {
+        let at = show(light, &end.at)?;
+        let before = at.parent(&end.before)?;
+        VoteEnd::verify(&at, &before, &end.validators)
+    }
+
     /// Height of the first header at or after the end.
     pub fn height(&self) -> u64 {
         self.height
@@ -374,20 +383,7 @@ impl Decided {
     }
 
     pub(crate) fn weigh(self, policy: &ChainPolicy, end: &VoteEnd) -> Result<Vote, VoteError> {
-        let id = self.proposal.id;
-        if end.height >= self.shown_at {
-            return Err(VoteError::VoteEndTooHigh { at: end.height, proof: self.shown_at });
-        }
-        let stamp = self.proposal.voting_end_time.as_ref().ok_or(VoteError::Malformed { what: "proposal" })?;
-        let nanos = u32::try_from(stamp.nanos).map_err(|_| VoteError::Malformed { what: "proposal" })?;
-        let voting_end = Time { secs: stamp.seconds, nanos };
-        if end.before_time >= voting_end || voting_end > end.at_time {
-            return Err(VoteError::VoteEnd { id, end: voting_end, before: end.before_time, at: end.at_time });
-        }
-        let tally = self.proposal.final_tally_result.as_ref().ok_or(VoteError::Malformed { what: "proposal" })?;
-        let tally = Tally::read(id, tally)?;
-        let bonded = u128::from(end.power).saturating_mul(policy.power_reduction.into());
-        tally.weigh(id, policy, bonded, self.proposal.expedited)?;
+        let (tally, bonded) = weigh(&self.proposal, self.shown_at, policy, end)?;
         Ok(Vote {
             build: read_info(&self.plan.info)?,
             overrides: policy.override_share.below_ratio(tally.yes, bonded),
@@ -397,6 +393,31 @@ impl Decided {
             decided: self,
         })
     }
+}
+
+/// The final tally of a passed proposal by the policy's own bars, against the power at the vote's end. Gives the tally and
+/// the bonded tokens.
+pub(crate) fn weigh(
+    proposal: &Proposal,
+    shown_at: u64,
+    policy: &ChainPolicy,
+    end: &VoteEnd,
+) -> Result<(Tally, u128), VoteError> {
+    let id = proposal.id;
+    if end.height >= shown_at {
+        return Err(VoteError::VoteEndTooHigh { at: end.height, proof: shown_at });
+    }
+    let stamp = proposal.voting_end_time.as_ref().ok_or(VoteError::Malformed { what: "proposal" })?;
+    let nanos = u32::try_from(stamp.nanos).map_err(|_| VoteError::Malformed { what: "proposal" })?;
+    let voting_end = Time { secs: stamp.seconds, nanos };
+    if end.before_time >= voting_end || voting_end > end.at_time {
+        return Err(VoteError::VoteEnd { id, end: voting_end, before: end.before_time, at: end.at_time });
+    }
+    let tally = proposal.final_tally_result.as_ref().ok_or(VoteError::Malformed { what: "proposal" })?;
+    let tally = Tally::read(id, tally)?;
+    let bonded = u128::from(end.power).saturating_mul(policy.power_reduction.into());
+    tally.weigh(id, policy, bonded, proposal.expedited)?;
+    Ok((tally, bonded))
 }
 
 /// What people decided about one pending plan, by the policy's own bars. Only verification makes one:
@@ -508,7 +529,7 @@ pub(crate) fn expect_key(what: &'static str, proof: &StateProof, store: &str, ke
     Err(VoteError::WrongKey { what, expected: text(store, key), got: text(&store_cut, key_cut) })
 }
 
-fn passed_proposal(header: &TrustedHeader, proof: &StateProof) -> Result<Proposal, VoteError> {
+pub(crate) fn passed_proposal(header: &TrustedHeader, proof: &StateProof) -> Result<Proposal, VoteError> {
     let id = match proof.key.as_slice() {
         [0x00, id @ ..] => id.try_into().map(u64::from_be_bytes).unwrap_or_default(),
         _ => 0,

@@ -9,6 +9,9 @@ use alloc::string::String;
 
 use baton_attest::attested::Attested;
 use baton_attest::identity::{Measurement, PlatformId};
+use baton_chain::admission::{AdmissionError, VouchedEvidence, VouchedPower};
+use baton_chain::decimal::Decimal;
+use baton_chain::light::TrustedHeader;
 
 use crate::custody::Successor;
 use crate::keyring::Keyring;
@@ -35,6 +38,23 @@ pub enum BarrierError {
         /// How many distinct platforms the receipts come from.
         got: u32,
     },
+    /// Nothing shows the share of power.
+    #[error("the policy asks that the distinct machines stand for {share} of the voting power: bring the staking records that vouch for them")]
+    NoPower {
+        /// The policy's share.
+        share: Decimal,
+    },
+    /// Too little power.
+    #[error("the distinct machines stand for {got}, expected at least {share} of the voting power; wait for more nodes to upgrade")]
+    TooLittlePower {
+        /// The policy's share.
+        share: Decimal,
+        /// What they stand for.
+        got: VouchedPower,
+    },
+    /// A staking record or the validator set is refused.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
     /// A receipt is about another chain.
     #[error("a receipt is for chain {got}, expected {expected}")]
     OtherChain {
@@ -98,6 +118,7 @@ pub enum BarrierError {
 pub struct BarrierMet {
     head_height: u64,
     platforms: BTreeSet<PlatformId>,
+    power: Option<VouchedPower>,
 }
 
 impl BarrierMet {
@@ -111,19 +132,26 @@ impl BarrierMet {
         self.platforms.iter()
     }
 
-    /// Judges receipts whose attestations were already checked to be over their own digests.
+    /// The voting power that these stand for, where the policy judges it.
+    pub fn power(&self) -> Option<VouchedPower> {
+        self.power
+    }
+
+    /// Judges receipts whose attestations were already checked to be over their own digests. `vouched` is a header that the
+    /// caller trusts, with the staking records that say whose machines they are.
     pub fn judge(
         rules: &BarrierRules,
         chain_id: &str,
         successor: &Successor,
         keyring: &Keyring,
         receipts: &[(BarrierReceipt, Attested)],
+        vouched: Option<(&TrustedHeader, &VouchedEvidence)>,
     ) -> Result<Self, BarrierError> {
         if successor.order.is_some() {
             return Err(BarrierError::ByOrder);
         }
         let mut own = false;
-        let mut met = BarrierMet { head_height: 0, platforms: BTreeSet::new() };
+        let mut met = BarrierMet { head_height: 0, platforms: BTreeSet::new(), power: None };
         for (receipt, attested) in receipts {
             check_one(rules, chain_id, successor, keyring, receipt, attested)?;
             met.head_height = met.head_height.max(receipt.head_height);
@@ -140,6 +168,14 @@ impl BarrierMet {
         let got = u32::try_from(met.platforms.len()).unwrap_or(u32::MAX);
         if got < rules.platforms {
             return Err(BarrierError::TooFewPlatforms { expected: rules.platforms, got });
+        }
+        if let Some(share) = rules.power_share {
+            let (header, vouched) = vouched.ok_or(BarrierError::NoPower { share })?;
+            let got = VouchedPower::verify(header, vouched, &met.platforms)?;
+            if !got.reaches(share) {
+                return Err(BarrierError::TooLittlePower { share, got });
+            }
+            met.power = Some(got);
         }
         Ok(met)
     }

@@ -35,7 +35,9 @@ use crate::transfers::Transfers;
 
 pub mod begin;
 pub mod emergency;
+pub mod erase;
 pub mod escrows;
+pub mod observe;
 mod sealed;
 pub mod source;
 pub mod target;

@@ -18,6 +18,8 @@ use crate::cbor::decode_exact;
 use crate::keyring::{Commitment, Commitments};
 use crate::note::is_key_name;
 
+pub use baton_chain::admission::Admission;
+
 mod emergency;
 mod explain;
 
@@ -73,22 +75,6 @@ pub struct BarrierRules {
     #[n(2)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_share: Option<Decimal>,
-}
-
-/// To which machines a seed may cross.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[cbor(index_only)]
-#[serde(rename_all = "lowercase")]
-pub enum Admission {
-    /// Any machine with a quote that the TCB rules accept.
-    #[n(0)]
-    Any,
-    /// Machines that a bonded validator's record names.
-    #[n(1)]
-    Vouched,
-    /// Machines that a passed proposal names.
-    #[n(2)]
-    Voted,
 }
 
 /// How files are sealed.
@@ -197,6 +183,12 @@ pub enum PolicyError {
     ChainId {
         /// The policy's.
         got: String,
+    },
+    /// A share of power where nothing shows power.
+    #[error("barrier.power_share: only vouched machines stand for power; expected admission \"vouched\", got {:?}", .got.name())]
+    PowerWithout {
+        /// The policy's.
+        got: Admission,
     },
     /// Section `builds`.
     #[error("builds: {0}")]
@@ -322,6 +314,10 @@ impl Policy {
             Some(got) if got == Decimal::ZERO || got > Decimal::ONE => {
                 return Err(PolicyError::PowerShare { got });
             }
+            // Nobody says whose the other machines are.
+            Some(_) if self.admission != Admission::Vouched => {
+                return Err(PolicyError::PowerWithout { got: self.admission });
+            }
             _ => {}
         }
         self.validate_origin()?;
@@ -367,22 +363,10 @@ impl Policy {
     }
 
     fn refuse_unsupported(&self) -> Result<(), PolicyError> {
-        let no = |what, expected| Err(PolicyError::NotSupported { what, expected });
-        match self.admission {
-            Admission::Any => {}
-            Admission::Vouched | Admission::Voted => return no("admission", "\"any\""),
+        match self.rotation_blocks {
+            Some(_) => Err(PolicyError::NotSupported { what: "rotation_blocks", expected: "none" }),
+            None => Ok(()),
         }
-        if self.barrier.power_share.is_some() {
-            // The share is judged over vouched platforms only.
-            return no(
-                "barrier.power_share",
-                "none, because admission \"any\" shows no power",
-            );
-        }
-        if self.rotation_blocks.is_some() {
-            return no("rotation_blocks", "none");
-        }
-        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::devnet::{Devnet, ProduceError};
 use crate::journal::Action;
 use crate::keys::{AccountKey, Address, account_text, module_address, operator_text};
 use crate::merkle::Hash;
-use crate::sdk::{
+use crate::sdk::{DO_NOT_MODIFY, Description, MsgEditValidator, 
     Any, Coin, GovMsgUpdateParams, GovParams, MsgCancelUpgrade, MsgDelegate, MsgDeposit, MsgSend,
     MsgSoftwareUpgrade, MsgSubmitProposal, MsgUndelegate, MsgVote, Plan, pack,
 };
@@ -129,6 +129,24 @@ impl Devnet {
             amount: Some(self.coin(amount)),
         };
         self.broadcast(from, &[pack(&message)], "")
+    }
+
+    /// Broadcasts that validator `of` changes the details of its record.
+    pub fn edit_details(&mut self, of: usize, details: &str) -> Result<Hash, SubmitError> {
+        let same = || DO_NOT_MODIFY.to_string();
+        let message = MsgEditValidator {
+            description: Some(Description {
+                moniker: same(),
+                identity: same(),
+                website: same(),
+                security_contact: same(),
+                details: details.into(),
+            }),
+            validator_address: operator_text(&self.address(Account::Validator(of))),
+            commission_rate: String::new(),
+            min_self_delegation: String::new(),
+        };
+        self.broadcast(Account::Validator(of), &[pack(&message)], "")
     }
 
     /// Broadcasts that `amount` base units are taken back from validator `of`.

@@ -211,6 +211,23 @@ pub struct MsgUndelegate {
     pub amount: Option<Coin>,
 }
 
+/// `cosmos.staking.v1beta1.MsgEditValidator`: changes what a validator says of itself. [`DO_NOT_MODIFY`] leaves a text as it is.
+#[derive(Clone, PartialEq, prost::Message)]
+#[expect(missing_docs, reason = "the fields are the SDK's")]
+pub struct MsgEditValidator {
+    #[prost(message, optional, tag = "1")]
+    pub description: Option<Description>,
+    #[prost(string, tag = "2")]
+    pub validator_address: String,
+    #[prost(string, tag = "3")]
+    pub commission_rate: String,
+    #[prost(string, tag = "4")]
+    pub min_self_delegation: String,
+}
+
+/// What stands for "as it is" in an edit of a validator (x/staking `DoNotModifyDesc`).
+pub const DO_NOT_MODIFY: &str = "[do-not-modify]";
+
 /// `cosmos.staking.v1beta1.Params`: the parameters of x/staking (`Params`).
 #[derive(Clone, PartialEq, prost::Message)]
 #[expect(missing_docs, reason = "the fields are the SDK's")]
@@ -587,6 +604,7 @@ named! {
     "cosmos.bank.v1beta1" BankMsgUpdateParams = "MsgUpdateParams";
     "cosmos.staking.v1beta1" MsgDelegate = "MsgDelegate";
     "cosmos.staking.v1beta1" MsgUndelegate = "MsgUndelegate";
+    "cosmos.staking.v1beta1" MsgEditValidator = "MsgEditValidator";
     "cosmos.crypto.ed25519" ConsensusKey = "PubKey";
     "cosmos.upgrade.v1beta1" MsgSoftwareUpgrade = "MsgSoftwareUpgrade";
     "cosmos.upgrade.v1beta1" MsgCancelUpgrade = "MsgCancelUpgrade";

@@ -8,8 +8,10 @@ use baton_chain::authorize::AuthorizeError;
 use baton_core::keeper::HeadError;
 use baton_core::keeper::emergency::{CommandError, DateError};
 use baton_core::keeper::begin::BeginError;
+use baton_core::keeper::erase::EraseError;
 use baton_core::keeper::escrows::KeepEscrowError;
-use baton_core::keeper::source::{ConfirmError, EraseError, NoTransfer, ObserveError, OfferError};
+use baton_core::keeper::observe::ObserveError;
+use baton_core::keeper::source::{ConfirmError, NoTransfer, OfferError};
 use baton_core::keeper::target::{AcceptError, ActivateError, AskError, BarrierReceiptError, ProveError};
 use baton_core::order::judge::OrderError;
 
@@ -96,6 +98,7 @@ fn order_rule(e: &OrderError) -> &'static str {
         | OrderError::OtherSource { .. }
         | OrderError::OtherKind { .. }
         | OrderError::Light(_)
+        | OrderError::Admission(_)
         | OrderError::NotEnough { .. }
         | OrderError::OtherTarget { .. } => rule::SECRECY,
     }

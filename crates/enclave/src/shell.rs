@@ -213,10 +213,10 @@ impl<P: Platform> Enclave<P> {
             Request::BarrierReceipt { report_target } => {
                 k.barrier_receipt(step, report_target).map_err(|e| e.refusal())?;
             }
-            Request::Erase { receipts } => {
+            Request::Erase { receipts, power } => {
                 let list: Vec<(&[u8], &Attestation)> =
                     receipts.iter().map(|r| (r.receipt.as_slice(), &r.attestation)).collect();
-                k.erase(step, &list).map_err(|e| e.refusal())?;
+                k.erase(step, &list, power.as_deref()).map_err(|e| e.refusal())?;
             }
             Request::Put { under, name, value } => return self.put(*under, name, value, vault::seal).map(Some),
             Request::PutPadded { under, name, value } => return self.put(*under, name, value, vault::seal_padded).map(Some),

@@ -198,6 +198,9 @@ pub enum Request {
         /// What successors say.
         #[n(0)]
         receipts: Vec<AttestedReceipt>,
+        /// CBOR of what shows whose machines these are, where the policy asks for a share of voting power.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        power: Option<Vec<u8>>,
     },
     /// App: store a value.
     #[n(18)]

@@ -60,7 +60,7 @@ fn requests() -> Vec<Request> {
         Request::Activate { evidence: b(1) },
         Request::Observe { evidence: b(1) },
         Request::BarrierReceipt { report_target: b(1) },
-        Request::Erase { receipts: vec![AttestedReceipt { receipt: b(1), attestation: local() }] },
+        Request::Erase { receipts: vec![AttestedReceipt { receipt: b(1), attestation: local() }], power: None },
         Request::Put { under: Under::Seed, name: "n".into(), value: b(1) },
         Request::Locate { under: Under::Canary, name: "n".into(), epoch: 3 },
         Request::Get { under: Under::Seed, name: "n".into(), record: b(1) },

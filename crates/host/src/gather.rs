@@ -6,14 +6,16 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use baton_chain::admission::{AdmissionEvidence, VouchedEvidence};
 use baton_chain::evidence::{
-    AtXEvidence, HeaderEvidence, PublicationEvidence, RecordEvidence, StandingEvidence, UpgradeEvidence, VERSION,
+    AtXEvidence, HeaderEvidence, PowerEvidence, PublicationEvidence, RecordEvidence, StandingEvidence, UpgradeEvidence, VERSION,
     VoteEndEvidence,
 };
 use baton_chain::gov::{self, done_key, proposal_key};
 use baton_chain::light::{LightBlock, LightError, Path, StepParams, TrustedHeader, verify_step};
 use baton_chain::policy::ChainPolicy;
 use baton_chain::proofs::StateProof;
+use baton_chain::staking::{STAKING_STORE, validator_key};
 use prost::Message;
 use tendermint_proto::types::SignedHeader;
 
@@ -165,6 +167,7 @@ impl<'a> Gather<'a> {
             vote_end: self.vote_end(&anchors, proposal, &proof, head)?,
             proposal: proof,
             publication: self.publication(&anchors, tx)?,
+            admission: None,
         })
     }
 
@@ -178,6 +181,7 @@ impl<'a> Gather<'a> {
             vote_end: self.vote_end(trusted, proposal, &proof, x)?,
             proposal: proof,
             publication: None,
+            admission: None,
         })
     }
 
@@ -189,6 +193,45 @@ impl<'a> Gather<'a> {
             version: VERSION,
             to_head: self.path(from, head)?,
             publication: self.publication(&anchors, tx)?,
+            admission: None,
+        })
+    }
+
+    /// The record of a validator that vouches for a machine, under a header. `operator` is its account, 20 bytes.
+    pub fn vouching(&self, operator: &[u8; 20], header: u64) -> Result<AdmissionEvidence, GatherError> {
+        Ok(AdmissionEvidence::Vouched {
+            record: self.source.state(STAKING_STORE, &validator_key(operator), header)?,
+            next_validators: self.next_validators(header)?,
+        })
+    }
+
+    /// The proposal that admitted a machine, under a header.
+    pub fn admitting(&self, trusted: &[u64], proposal: u64, header: u64) -> Result<AdmissionEvidence, GatherError> {
+        let proof = self.proposal(proposal, header)?;
+        Ok(AdmissionEvidence::Voted {
+            vote_end: self.vote_end(trusted, proposal, &proof, header)?,
+            proposal: proof,
+        })
+    }
+
+    /// For the barrier: what these validators (accounts, 20 bytes) vouch for, under the enclave's own head or a later one.
+    pub fn power(&self, trusted: &[u64], operators: &[[u8; 20]], head: u64) -> Result<PowerEvidence, GatherError> {
+        let from = trusted.iter().copied().max().ok_or(GatherError::NoStart(head))?;
+        let record = |o: &[u8; 20]| self.source.state(STAKING_STORE, &validator_key(o), head);
+        Ok(PowerEvidence {
+            version: VERSION,
+            to_head: self.path(from, head)?,
+            vouched: VouchedEvidence {
+                next_validators: self.next_validators(head)?,
+                records: operators.iter().map(record).collect::<Result<_, _>>()?,
+            },
+        })
+    }
+
+    fn next_validators(&self, height: u64) -> Result<Vec<u8>, GatherError> {
+        self.block(height)?.next_validators.ok_or_else(|| {
+            let what = format!("the validators after height {height}");
+            SourceError { source_name: "the chain source".into(), what, reason: "the light block has none".into() }.into()
         })
     }
 

@@ -182,6 +182,7 @@ pub fn evidence(signed: &SignedOrder, to_head: Path, notice: NoticeEvidence, fre
         fresh,
         nonce: None,
         links: None,
+        admission: None,
     }
 }
 

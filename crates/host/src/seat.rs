@@ -296,8 +296,9 @@ impl Seat {
     }
 
     /// Asks the enclave to erase its copy, and leaves nothing but tombstones among the sealed files.
-    pub fn erase(&mut self, receipts: Vec<AttestedReceipt>) -> Result<(), SeatError> {
-        self.call(&Request::Erase { receipts })?;
+    /// `power` is CBOR of [`baton_chain::evidence::PowerEvidence`], where the policy asks for a share of voting power.
+    pub fn erase(&mut self, receipts: Vec<AttestedReceipt>, power: Option<Vec<u8>>) -> Result<(), SeatError> {
+        self.call(&Request::Erase { receipts, power })?;
         // The erase itself is in the log, so acknowledging it makes one more generation: both that are kept are tombstones.
         self.store_log()
     }

@@ -178,7 +178,7 @@ fn corpus(s: &mut Scene, n: &mut Seat, proposal: u64) -> Result<Vec<Sample>> {
     let a = attestation.clone();
     let confirm = move |receipt| Request::Confirm { receipt, attestation: a.clone() };
     let a = attestation;
-    let erase = move |receipt| Request::Erase { receipts: vec![AttestedReceipt { receipt, attestation: a.clone() }] };
+    let erase = move |receipt| Request::Erase { receipts: vec![AttestedReceipt { receipt, attestation: a.clone() }], power: None };
     let stored = |bytes| Request::Stored { files: vec![SealedFile { slot: Slot::Custody, generation: 1, bytes }] };
     Ok(vec![
         ("hello", hello, to(true, true, Box::new(ask))),

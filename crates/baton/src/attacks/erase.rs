@@ -108,7 +108,7 @@ impl Upgraded {
     /// Asks `o` to erase, and puts it back.
     pub fn try_erase(&mut self, receipts: Vec<AttestedReceipt>) -> Result<Result<()>> {
         let saved = Saved::of(&self.s.o)?;
-        let outcome = self.s.o.call(&Request::Erase { receipts });
+        let outcome = self.s.o.call(&Request::Erase { receipts, power: None });
         let state = self.s.o.status()?.state;
         saved.put_back(&mut self.s.o)?;
         if outcome.is_ok() != (state == State::Retired) {

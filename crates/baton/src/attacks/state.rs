@@ -66,10 +66,10 @@ fn a10_retired(b: &mut Bench) -> Result<()> {
     std::mem::swap(&mut n, &mut u.n);
     let before = Saved::of(&u.s.o)?;
     let receipts = vec![u.own()?, u.quoted(None)?];
-    u.s.o.call(&Request::Erase { receipts: receipts.clone() })?;
+    u.s.o.call(&Request::Erase { receipts: receipts.clone(), power: None })?;
     before.put_back(&mut u.s.o)?;
     let serving = u.s.o.status()?.serving;
-    let again = u.s.o.call(&Request::Erase { receipts });
+    let again = u.s.o.call(&Request::Erase { receipts, power: None });
     let retired = u.s.o.status()?.state == State::Retired;
     b.shown(
         "retired",

@@ -524,10 +524,12 @@ fn describe_event(event: &Event) -> String {
             plan: name,
             plan_height,
             proposal_id,
+            admitted,
         } => {
             let proposal = proposal_id.map_or(String::new(), |id| format!(", proposal {id}"));
+            let admitted = admitted.as_ref().map_or(String::new(), |by| format!(", its machine admitted by {by}"));
             format!(
-                "Authorization of {transfer} by route {route:?}{}{proposal}",
+                "Authorization of {transfer} by route {route:?}{}{proposal}{admitted}",
                 plan(name, plan_height)
             )
         }

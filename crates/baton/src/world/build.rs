@@ -135,7 +135,10 @@ impl World {
             Named::V2 => (self.committed()?, 5, 2),
             Named::V3 => (self.committed()?, 5, 3),
         };
-        self.platform().build(which, self.policy(origin, checkpoint)?, svn)
+        let mut policy = self.policy(origin, checkpoint)?;
+        policy.admission = Admission::Vouched;
+        policy.barrier.power_share = Some(POWER_SHARE.parse().context("the share is a decimal")?);
+        self.platform().build(which, policy, svn)
     }
 
     /// The commitment of epoch 0, as node 0 published it.
@@ -147,6 +150,8 @@ impl World {
     }
 }
 
+/// Share of voting power that must hold the keyring before a copy is erased.
+const POWER_SHARE: &str = "0.667";
 /// Blocks before the plan's height in which offers may be made.
 pub const LEAD_BLOCKS: u64 = 20;
 /// Blocks after X before a receipt counts at the barrier.

@@ -5,16 +5,21 @@
 use std::fs;
 
 use anyhow::{Context, Result, bail};
-use baton_attest::identity::Identity;
+use baton_attest::identity::{Identity, PlatformId};
+use baton_chain::admission::{AdmissionEvidence, vouch_word, vouched};
+use baton_chain::gov::Validator;
 use baton_chain::record::Kind;
+use baton_chain::staking::{STAKING_STORE, validator_key};
 use baton_core::custody::State;
-use baton_devnet::{Devnet, Text, YES};
+use baton_core::policy::Admission;
+use baton_devnet::{Account, Devnet, Text, YES};
 use baton_enclave::wire::{AttestedReceipt, OfferEvidence, Request, Status};
 use baton_host::bundle::Bundle;
 use baton_host::chain::{ChainSource, Included};
 use baton_host::gather::Gather;
 use baton_host::relay::{self, Channel};
 use baton_host::seat::{Seat, SeatError};
+use prost::Message;
 
 use super::{Build, Named, World};
 
@@ -94,10 +99,12 @@ impl World {
     }
 
     fn join_seats(&mut self, source: &mut Seat, target: &mut Seat, build: &Build, channel: Channel<'_>) -> Result<()> {
+        self.vouch_for(build, target)?;
         let asked = relay::ask(source, target, Kind::Join, channel)?;
         let tx = self.publish(&asked.record(0).encode())?;
         let trusted = trusted(&source.status()?);
-        let evidence = self.gather(build).record(&trusted, &tx, tx.height)?;
+        let mut evidence = self.gather(build).record(&trusted, &tx, tx.height)?;
+        evidence.admission = self.admission(build, target, tx.height)?;
         relay::hand_over(source, target, &asked, OfferEvidence::Record(evidence.to_cbor()), channel)?;
         source.store_log()?;
         Ok(target.store_log()?)
@@ -249,12 +256,67 @@ impl World {
 
     /// Asks a node's old build to erase its copy.
     pub fn erase(&mut self, node: usize, from: Named, receipts: Vec<AttestedReceipt>) -> Result<()> {
+        let power = self.power(node, from)?;
         let seat = self.seat(node, from)?;
-        seat.erase(receipts)?;
+        seat.erase(receipts, power)?;
         match seat.status()?.state {
             State::Retired => Ok(()),
             other => bail!("custody is {other} after the erase"),
         }
+    }
+
+    /// Which validator answers for a machine: each node its own, and the machines beyond them are the first ones' second.
+    fn validator_of(&self, machine: &PlatformId) -> Option<usize> {
+        let node = self.nodes.iter().position(|n| n.machine().platform().id() == *machine)?;
+        node.checked_rem(self.progress.powers.len())
+    }
+
+    /// A validator's account.
+    pub fn operator(&self, validator: usize) -> [u8; 20] {
+        self.chain.address(Account::Validator(validator))
+    }
+
+    /// A validator names a machine in its own record, where the policy wants that and the record does not say it yet.
+    pub fn vouch_for(&mut self, build: &Build, seat: &Seat) -> Result<()> {
+        let machine = seat.machine().platform().id();
+        if build.policy.admission != Admission::Vouched {
+            return Ok(());
+        }
+        let validator = self.validator_of(&machine).context("no validator answers for this machine")?;
+        let key = validator_key(&self.operator(validator));
+        let record = ChainSource::state(&self.chain, STAKING_STORE, &key, self.chain.height())?.value.unwrap_or_default();
+        let details = Validator::decode(record.as_slice())?.description.unwrap_or_default().details;
+        let mut named = vouched(&details).unwrap_or_default();
+        if named.contains(&machine) {
+            return Ok(());
+        }
+        named.push(machine);
+        self.chain.edit_details(validator, &vouch_word(&named)?)?;
+        // One block takes the edit, the next one's app hash proves it.
+        self.produce()?;
+        self.produce()?;
+        Ok(())
+    }
+
+    /// The record that admits a seat's machine under a header, where the policy asks for one.
+    pub fn admission(&self, build: &Build, seat: &Seat, header: u64) -> Result<Option<AdmissionEvidence>> {
+        let Some(validator) = self.validator_of(&seat.machine().platform().id()) else { return Ok(None) };
+        match build.policy.admission {
+            Admission::Vouched => Ok(Some(self.gather(build).vouching(&self.operator(validator), header)?)),
+            Admission::Any | Admission::Voted => Ok(None),
+        }
+    }
+
+    /// What shows the share of power behind the machines, at the old build's own head: it needs no block after X.
+    pub fn power(&mut self, node: usize, from: Named) -> Result<Option<Vec<u8>>> {
+        let build = self.build(from)?;
+        if build.policy.barrier.power_share.is_none() {
+            return Ok(None);
+        }
+        let status = self.status(node, from)?;
+        let operators: Vec<_> = (0..self.progress.powers.len()).map(|v| self.operator(v)).collect();
+        let evidence = self.gather(&build).power(&trusted(&status), &operators, status.head_height)?;
+        Ok(Some(evidence.to_cbor()))
     }
 
     /// Keeps evidence as a file, for the commands that read it.

@@ -190,6 +190,7 @@ fn at_x() -> (LightBlock, AtXEvidence) {
         },
         x: to(x),
         publication: None,
+        admission: None,
     };
     (trusted, evidence)
 }

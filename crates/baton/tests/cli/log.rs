@@ -69,6 +69,7 @@ fn giver() -> Vec<Event> {
             plan: Some("v2".into()),
             plan_height: Some(200),
             proposal_id: Some(7),
+            admitted: Some("the validator of account 0606 with power 55".into()),
         },
         Event::Offer {
             transfer: Kind::Upgrade,

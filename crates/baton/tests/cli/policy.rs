@@ -56,7 +56,7 @@ fn a20_a_policy_that_makes_a_check_vacuous_is_refused_with_expected_and_got() {
             "grace_blocks = 1_000",
             "grace_blocks = 1_000\npower_share = \"0.67\"",
         ),
-        ("admission = \"any\"", "admission = \"vouched\""),
+        ("admission = \"any\"", "admission = \"any\"\nrotation_blocks = 5"),
         ("threshold = \"0.5\"", "threshold = \"0.4\""),
         ("trust_threshold = [1, 3]", "trust_threshold = [1, 4]"),
         ("platforms = 3", "platforms = 0"),

@@ -13,7 +13,9 @@ use crate::gov::{
     Any, CANCEL_UPGRADE_URL, GOV_STORE, MsgCancelUpgrade, MsgSoftwareUpgrade, PLAN_KEY, Proposal, ProposalStatus,
     SOFTWARE_UPGRADE_URL, TallyResult, Timestamp, TxBody, TxRaw, proposal_key,
 };
+use crate::admission::vouch_word;
 use crate::light::{LightBlock, Path};
+use crate::staking::{StakingError, validator_key};
 use crate::testkit::{Hash, Header, State, bare_block, client, validator_set};
 
 const ID: u64 = 14;
@@ -21,6 +23,7 @@ const X: u64 = 100;
 const POWER: i64 = 1000;
 const VOTE_END: i64 = 150;
 const KEY: [u8; 16] = [5; 16];
+const OPERATOR: [u8; 20] = [6; 20];
 
 fn identity(build: u8, svn: u16) -> Identity {
     Identity {
@@ -108,6 +111,10 @@ struct World {
     record: Option<Record>,
     memo: Option<String>,
     quoted: Option<Attested>,
+    next: Vec<u8>,
+    details: Option<String>,
+    admission: Admission,
+    shown: Option<AdmissionEvidence>,
 }
 
 impl World {
@@ -149,6 +156,10 @@ impl World {
             record: None,
             memo: None,
             quoted: None,
+            next: validator_set(POWER),
+            details: None,
+            admission: Admission::Any,
+            shown: None,
         }
     }
 
@@ -167,6 +178,10 @@ impl World {
         }
         for key in &self.done {
             s.put("upgrade", key, vec![1]);
+        }
+        if let Some(details) = &self.details {
+            let record = crate::admission::tests::record(7, details);
+            s.put("staking", &[0x51], *b"params").put("staking", &validator_key(&OPERATOR), record.encode_to_vec());
         }
         s
     }
@@ -195,6 +210,7 @@ impl World {
             app_hash: self.state().app_hash(),
             data_hash: Some(leaf),
             validators_hash: [9; 32],
+            next_validators_hash: crate::light::validator_set_hash(&self.next).unwrap(),
         };
         (client(&self.policy, &head), at, before, set)
     }
@@ -214,14 +230,16 @@ impl World {
     fn with<T>(&self, light: &LightClient, f: impl FnOnce(&Judge, &Transfer) -> T) -> T {
         let (target, request) = self.transfer();
         let transfer = Transfer { target: &target, epoch: 0, request, local_platform: PlatformId::UNKNOWN };
-        f(&Judge { policy: &self.policy, rules: &self.rules, own: &self.own, light }, &transfer)
+        let judge =
+            Judge { policy: &self.policy, rules: &self.rules, own: &self.own, light, admission: self.admission };
+        f(&judge, &transfer)
     }
 
     fn ahead_evidence(&self) -> (LightClient, UpgradeEvidence) {
         let (light, vote_end, publication) = self.parts(Kind::Upgrade, ID);
         let s = self.state();
         let (plan, proposal) = (s.prove("upgrade", PLAN_KEY), s.prove("gov", &proposal_key(ID)));
-        (light, UpgradeEvidence { version: VERSION, to_head: Path::default(), plan, proposal, vote_end, publication })
+        (light, UpgradeEvidence { version: VERSION, to_head: Path::default(), plan, proposal, vote_end, publication, admission: self.shown.clone() })
     }
 
     fn ahead(&self) -> Result<Authorization, AuthorizeError> {
@@ -232,7 +250,7 @@ impl World {
     fn at_x_evidence(&self) -> (LightClient, AtXEvidence) {
         let (light, UpgradeEvidence { plan, proposal, vote_end, .. }) = self.ahead_evidence();
         let x = HeaderEvidence::default();
-        (light, AtXEvidence { version: VERSION, x, plan, proposal, vote_end, publication: None })
+        (light, AtXEvidence { version: VERSION, x, plan, proposal, vote_end, publication: None, admission: self.shown.clone() })
     }
 
     fn at_x(&self) -> Result<Authorization, AuthorizeError> {
@@ -247,7 +265,7 @@ impl World {
 
     fn join(&self, kind: Kind, moved_on: Option<&AtXFacts>) -> Result<Authorization, AuthorizeError> {
         let (light, _, publication) = self.parts(kind, 0);
-        let evidence = RecordEvidence { version: VERSION, to_head: Path::default(), publication };
+        let evidence = RecordEvidence { version: VERSION, to_head: Path::default(), publication, admission: self.shown.clone() };
         self.with(&light, |judge, t| judge.same_build(kind, t, &evidence, moved_on))
     }
 
@@ -426,13 +444,13 @@ fn h17_the_power_is_that_of_the_votes_end() {
     assert!(matches!(judge(set), E::Vote(VoteError::Power(LightError::ValidatorsHash { .. }))));
     let mut before = good.clone();
     before.vote_end.before = bare_block(87, VOTE_END - 1, None, &validator_set(POWER));
-    assert!(matches!(judge(before), E::Light(LightError::NotLinked { .. })));
+    assert!(matches!(judge(before), E::Vote(VoteError::Power(LightError::NotLinked { .. }))));
     let mut head = good.clone();
     head.vote_end.before = head.vote_end.at.links.remove(0);
     assert!(matches!(judge(head), E::Vote(VoteError::Power(_))), "the head's own set has another hash");
     let mut links = good.clone();
     links.vote_end.at.links = vec![good.vote_end.before.clone(); MAX_LINKS + 1];
-    assert!(matches!(judge(links), E::Links { .. }));
+    assert!(matches!(judge(links), E::Light(LightError::Links { .. })));
 }
 
 #[test]
@@ -739,6 +757,7 @@ fn the_votes_end_lies_below_the_header_that_proves_its_result() {
             app_hash: [1; 32],
             data_hash: None,
             validators_hash,
+            next_validators_hash: [9; 32],
         };
         let at = Header { height, secs: VOTE_END, hash: [7; 32], last: [6; 32], ..before.clone() };
         VoteEnd::verify(&at.trusted(), &before.trusted(), &set).unwrap()
@@ -751,6 +770,7 @@ fn the_votes_end_lies_below_the_header_that_proves_its_result() {
         app_hash: [1; 32],
         data_hash: None,
         validators_hash,
+        next_validators_hash: [9; 32],
     };
     let at = Header { height: 89, last: [6; 32], ..other.clone() };
     let unlinked = VoteEnd::verify(&at.trusted(), &other.trusted(), &set);
@@ -759,5 +779,70 @@ fn the_votes_end_lies_below_the_header_that_proves_its_result() {
     weigh(89).unwrap();
     for height in [90, 91, 500] {
         assert!(matches!(weigh(height), Err(VoteError::VoteEndTooHigh { proof: 90, .. })));
+    }
+}
+
+/// A world where a validator vouches for the machine of the quoted enclave, and a record announces the transfer.
+fn vouched_for(details: impl FnOnce(PlatformId) -> String) -> World {
+    let mut w = elsewhere();
+    let platform = w.quoted.as_ref().unwrap().platform().unwrap();
+    (w.admission, w.details) = (Admission::Vouched, Some(details(platform)));
+    let record = w.state().prove("staking", &validator_key(&OPERATOR));
+    w.shown = Some(AdmissionEvidence::Vouched { record, next_validators: w.next.clone() });
+    w
+}
+
+fn word(platform: PlatformId) -> String {
+    format!("we run boats; {}", vouch_word(&[PlatformId([3; 32]), platform]).unwrap())
+}
+
+#[test]
+fn a29_a_quoted_target_that_nobody_vouches_for_gets_nothing_on_any_route() {
+    let routes = |w: &mut World| {
+        let own = w.own;
+        let mut out = vec![w.ahead()];
+        w.head = X;
+        let (light, mut at_x) = w.at_x_evidence();
+        at_x.publication = Some(w.parts(Kind::Upgrade, ID).2);
+        out.push(w.with(&light, |judge, t| judge.at_x(t, &at_x)));
+        w.head = 90;
+        w.own = w.target;
+        out.push(w.join(Kind::Join, None));
+        w.own = own;
+        out
+    };
+    let mut w = vouched_for(word);
+    for (i, a) in routes(&mut w).into_iter().enumerate() {
+        let expected = Some(Admitted::Vouched { operator: OPERATOR, power: POWER as u64 });
+        assert_eq!(a.unwrap().facts().admitted, expected, "route {i}");
+    }
+    w.shown = None;
+    for a in routes(&mut w) {
+        assert!(matches!(a, Err(E::Admission(AdmissionError::NotShown { .. }))), "{a:?}");
+        assert_eq!(a.unwrap_err().rule(), Rule::Secrecy);
+    }
+    let mut w = vouched_for(|_| vouch_word(&[PlatformId([3; 32])]).unwrap());
+    for a in routes(&mut w) {
+        assert!(matches!(a, Err(E::Admission(AdmissionError::NotNamed { named: 1, .. }))), "{a:?}");
+    }
+}
+
+#[test]
+fn a29_a_name_that_was_taken_back_by_an_edit_admits_no_more() {
+    let mut w = vouched_for(word);
+    w.ahead().unwrap();
+    w.details = Some("we run boats".into());
+    assert!(matches!(w.ahead(), Err(E::Admission(AdmissionError::Staking(StakingError::Proof(_))))));
+}
+
+#[test]
+fn on_one_machine_nobody_has_to_vouch() {
+    let mut w = World::new();
+    for admission in [Admission::Vouched, Admission::Voted] {
+        w.admission = admission;
+        assert_eq!(w.ahead().unwrap().facts().admitted, None);
+        w.head = X;
+        w.at_x().unwrap();
+        w.head = 90;
     }
 }

@@ -37,6 +37,9 @@ pub enum LightError {
         limit: usize,
         got: usize,
     },
+    /// More hash links than are walked.
+    #[error("evidence: expected at most {limit} hash links, got {got}")]
+    Links { limit: usize, got: usize },
     /// A validator whose key is of another kind than Ed25519.
     #[error(
         "validator {index} of the set has no Ed25519 key; chains with other validator keys are not supported"

@@ -289,8 +289,14 @@ impl<P: Platform> Keeper<P> {
             self.announce(step, granted.checked());
         }
         let kind = transfer.kind;
-        let authorized =
-            Event::Authorization { transfer: kind, route: Route::Order, plan: None, plan_height: None, proposal_id: None };
+        let authorized = Event::Authorization {
+            transfer: kind,
+            route: Route::Order,
+            plan: None,
+            plan_height: None,
+            proposal_id: None,
+            admitted: granted.admitted().map(|a| a.to_string()),
+        };
         self.log_given(step, authority, authorized, &transfer);
         self.transfers.put(transfer);
         step.send(said);

@@ -1,22 +1,19 @@
 //! What a holder does for others: it opens transfers, verifies what asks for the keyring, offers it,
-//! demands proof of durability, follows what becomes of the plan, and erases behind the barrier.
+//! and demands proof of durability.
 
-use alloc::vec::Vec;
+use alloc::string::ToString;
 
 use baton_attest::attested::Attested;
 use baton_attest::identity::{Digest32, PlatformId, encode, hash};
 use baton_attest::quote::{Purpose, QuoteTime};
-use baton_chain::authorize::{self, AtXFacts, Authorization, AuthorizeError, Judge, Route, Standing, StandingError};
-use baton_chain::evidence::{AtXEvidence, EvidenceError, RecordEvidence, StandingEvidence, UpgradeEvidence};
-use baton_chain::authorize::PlanRef;
-use baton_chain::gov::done_key;
+use baton_chain::authorize::{self, AtXFacts, Authorization, AuthorizeError, Judge, PlanRef, Route};
+use baton_chain::evidence::{AtXEvidence, EvidenceError, RecordEvidence, UpgradeEvidence};
 use baton_chain::light::{LightClient, Path};
 use baton_chain::record::Kind;
 
 use super::emergency::{DateError, IsFrozen, SequenceError};
 use super::{BadTargetInfo, HeadError, Keeper, PlanIsVoid, Said, Step, WrongState};
-use crate::barrier::{BarrierError, BarrierMet};
-use crate::custody::{Custody, Empty, Holding, OtherTarget, PlanRun, Promise, Since, Skipped, VoidPlan};
+use crate::custody::{Custody, Empty, Holding, OtherTarget, PlanRun, Promise, Since};
 use crate::handover::{
     AttestationError, DurableReceipt, Payload, ReceiptError, Transfer, payload_context,
 };
@@ -24,17 +21,13 @@ use crate::hpke_box::{BoxError, PublicKey, seal_to};
 use crate::keyring::CanaryKeyring;
 use crate::log::{Event, LogFacts};
 use crate::messages::{
-    Attestation, BarrierReceipt, Challenge, HandoverRequest, Hello, Message, MessageError, Offer, Receipt, VERSION,
+    Attestation, Challenge, HandoverRequest, Hello, Message, MessageError, Offer, Receipt, VERSION,
     transcript,
 };
 use crate::order::judge::OrderError;
 use crate::platform::Platform;
-use crate::policy::Phase;
 use crate::seal::Slot;
 use crate::secret::SeedOf;
-
-/// Receipts that one erase may bring at most.
-pub const MAX_BARRIER_RECEIPTS: usize = 1024;
 
 /// What permits an offer, still untrusted.
 pub enum OfferEvidence<'a> {
@@ -157,55 +150,6 @@ pub struct NoTransfer {
     pub known: usize,
 }
 
-/// Why what the chain says was not taken. Nothing has changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ObserveError {
-    /// The evidence cannot be read.
-    #[error(transparent)]
-    Evidence(#[from] EvidenceError),
-    /// The head does not follow.
-    #[error(transparent)]
-    Head(#[from] HeadError),
-    /// The evidence shows nothing.
-    #[error(transparent)]
-    Standing(#[from] StandingError),
-    /// No plan is followed here.
-    #[error("no plan is promised or run by this copy; there is nothing to observe")]
-    NoPlan,
-}
-
-/// Why nothing was erased. The copy is whole.
-#[derive(Debug, thiserror::Error)]
-pub enum EraseError {
-    /// A receipt cannot be read.
-    #[error(transparent)]
-    Message(#[from] MessageError),
-    /// A receipt is not from whom it says.
-    #[error(transparent)]
-    Attestation(#[from] AttestationError),
-    /// The barrier is not met.
-    #[error(transparent)]
-    Barrier(#[from] BarrierError),
-    /// Only a confirmed custody can let go.
-    #[error(transparent)]
-    State(#[from] WrongState),
-    /// More receipts than are looked at.
-    #[error("{got} receipts, expected at most {MAX_BARRIER_RECEIPTS}")]
-    TooMany {
-        /// How many came.
-        got: usize,
-    },
-}
-
-/// Which of the plans that matter to a copy is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Followed {
-    /// The one that the keyring is promised for.
-    Promise,
-    /// The one that this copy came by, or runs by.
-    Own,
-}
-
 /// A request whose sender and freshness were checked.
 pub(super) struct Asked {
     request: HandoverRequest,
@@ -290,7 +234,7 @@ impl<P: Platform> Keeper<P> {
             (Kind::Upgrade, OfferEvidence::AtX(bytes)) => {
                 let evidence = AtXEvidence::from_cbor(bytes)?;
                 let client = self.followed(&Path::default())?;
-                let shown = authorize::show(&client, &evidence.x)?;
+                let shown = authorize::show(&client, &evidence.x).map_err(AuthorizeError::from)?;
                 let time = self.quote_time_at(client.head()).max(self.quote_time_at(&shown));
                 let asked = self.check_request(request, attestation, time)?;
                 let auth = self.judge(&client).at_x(&self.asked_of_judge(&asked), &evidence)?;
@@ -361,7 +305,7 @@ impl<P: Platform> Keeper<P> {
     }
 
     pub(super) fn judge<'a>(&'a self, light: &'a LightClient) -> Judge<'a> {
-        Judge { policy: &self.policy.chain, rules: &self.policy.builds, own: &self.identity, light }
+        Judge { policy: &self.policy.chain, rules: &self.policy.builds, own: &self.identity, light, admission: self.policy.admission }
     }
 
     pub(super) fn asked_of_judge<'a>(&self, asked: &'a Asked) -> authorize::Transfer<'a> {
@@ -560,6 +504,7 @@ impl<P: Platform> Keeper<P> {
             plan: plan.map(|p| p.name.clone()),
             plan_height: plan.map(|p| p.height),
             proposal_id: plan.map(|_| auth.facts().proposal_id),
+            admitted: auth.facts().admitted.map(|a| a.to_string()),
         };
         self.log_given(step, authority(auth), authorized, transfer);
     }
@@ -647,172 +592,6 @@ impl<P: Platform> Keeper<P> {
         self.record(step, facts, event);
     }
 
-    /// Takes note of what the chain says of the plan that this copy promised itself to, or runs.
-    pub fn observe(&mut self, step: &mut Step, evidence: &[u8]) -> Result<(), ObserveError> {
-        let evidence = StandingEvidence::from_cbor(evidence)?;
-        let (followed, plan, x) = self.followed_plan(&evidence).ok_or(ObserveError::NoPlan)?;
-        let client = self.followed(&evidence.to_head)?;
-        let standing = authorize::standing(&client, &plan, x, &evidence)?;
-        self.client = Some(client);
-        step.changed(Slot::Custody);
-        match &standing {
-            Standing::Pending => {}
-            Standing::NameDone => self.mark_done(followed),
-            Standing::Superseded { .. } | Standing::Cancelled => self.revoked(step, followed, plan),
-            Standing::Skipped => self.skipped(step, followed, plan, &standing),
-        }
-        step.send(Said::nothing());
-        Ok(())
-    }
-
-    /// The plan that the evidence is about, and its X: the plan's height until a header at X was shown.
-    /// A copy that has promised itself can still be asked about its own plan: the done key tells which is meant.
-    fn followed_plan(&self, evidence: &StandingEvidence) -> Option<(Followed, PlanRef, u64)> {
-        let own = self.own_run().map(|run| (Followed::Own, run.facts.plan.clone(), run.facts.x));
-        let by_plan = self.custody.successor().filter(|s| s.order.is_none());
-        let promised = by_plan.map(|s| (Followed::Promise, s.plan.clone(), s.x.unwrap_or(s.plan.height)));
-        let about_own = |(_, plan, x): &(Followed, PlanRef, u64)| {
-            evidence.done.as_ref().is_some_and(|d| d.key == done_key(*x, &plan.name))
-        };
-        match (promised, own) {
-            (Some(_), Some(own)) if about_own(&own) => Some(own),
-            (Some(promised), _) => Some(promised),
-            (None, Some(own)) => Some(own),
-            (None, None) => {
-                let plan = self.custody.origin()?.plan.clone()?;
-                let x = plan.height;
-                Some((Followed::Own, plan, x))
-            }
-        }
-    }
-
-    fn mark_done(&mut self, followed: Followed) {
-        if followed == Followed::Promise {
-            return;
-        }
-        if let Some(run) = &mut self.shadow_proof {
-            run.done = true;
-        }
-        let holding = match &mut self.custody {
-            Custody::Holding(h) => h,
-            Custody::Offered(o) => &mut o.holding,
-            Custody::Confirmed(c) => &mut c.holding,
-            Custody::Empty(_) | Custody::Received(_) | Custody::Retired(_) => return,
-        };
-        if let Since::Run(run) = &mut holding.since {
-            run.done = true;
-        }
-    }
-
-    /// No longer pending before X: a promise ends. A copy of that plan stays, until a head above X tells.
-    fn revoked(&mut self, step: &mut Step, followed: Followed, plan: PlanRef) {
-        if followed == Followed::Promise {
-            self.call_off(&plan);
-        }
-        let name = plan.name.clone();
-        if self.note_void(plan) {
-            let facts = self.facts();
-            self.record(step, facts, Event::Revoked { plan: name });
-        }
-    }
-
-    fn skipped(&mut self, step: &mut Step, followed: Followed, plan: PlanRef, standing: &Standing) {
-        let Some(proof) = Skipped::from_standing(standing) else { return };
-        match followed {
-            Followed::Promise => self.call_off(&plan),
-            Followed::Own => {
-                self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
-                    Custody::Received(r) => Custody::Empty(r.void(&proof)),
-                    Custody::Holding(h) => h.void(&proof),
-                    Custody::Offered(o) => o.void(&proof),
-                    Custody::Confirmed(c) => c.void(&proof),
-                    other @ (Custody::Empty(_) | Custody::Retired(_)) => other,
-                };
-            }
-        }
-        let name = plan.name.clone();
-        if self.note_void(plan) {
-            let facts = self.facts();
-            self.record(step, facts, Event::Skipped { plan: name });
-        }
-    }
-
-    /// Keeps that the head no longer has a plan. False if that was known: then nothing has to be logged again.
-    fn note_void(&mut self, plan: PlanRef) -> bool {
-        let seen_at = self.head().map_or(0, |h| h.height());
-        match self.void.iter_mut().find(|v| v.plan == plan) {
-            Some(known) => {
-                known.seen_at = known.seen_at.max(seen_at);
-                false
-            }
-            None => {
-                self.void.push(VoidPlan { plan, seen_at });
-                true
-            }
-        }
-    }
-
-    fn call_off(&mut self, plan: &PlanRef) {
-        if self.moved_on.as_ref().is_some_and(|m| m.plan == *plan) {
-            self.moved_on = None;
-        }
-        self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
-            Custody::Offered(o) => Custody::Holding(o.call_off()),
-            Custody::Confirmed(c) => Custody::Holding(c.call_off()),
-            other @ (Custody::Empty(_) | Custody::Received(_) | Custody::Holding(_) | Custody::Retired(_)) => other,
-        };
-    }
-
-    /// Erases this copy, if the barrier is met.
-    pub fn erase(&mut self, step: &mut Step, receipts: &[(&[u8], &Attestation)]) -> Result<(), EraseError> {
-        let got = self.custody.state();
-        if let Custody::Retired(_) = self.custody {
-            step.send(Said::nothing());
-            return Ok(());
-        }
-        let Custody::Confirmed(confirmed) = &self.custody else {
-            return Err(WrongState { expected: "Confirmed", got }.into());
-        };
-        if self.policy.phase == Phase::Shadow {
-            return Err(BarrierError::Shadow.into());
-        }
-        if receipts.len() > MAX_BARRIER_RECEIPTS {
-            return Err(EraseError::TooMany { got: receipts.len() });
-        }
-        let checked = self.check_receipts(receipts)?;
-        let met = BarrierMet::judge(
-            &self.policy.barrier,
-            &self.policy.chain.chain_id,
-            &confirmed.successor,
-            &confirmed.holding.keyring,
-            &checked,
-        )?;
-        let facts = LogFacts { identity: Some(confirmed.successor.target.digest()), ..self.facts() };
-        let evidence = hash("baton barrier evidence v1", &[&encode(&met.platforms().copied().collect::<Vec<_>>())]);
-        let platforms = met.platforms().count() as u64;
-        self.custody = match core::mem::replace(&mut self.custody, Custody::Empty(Empty)) {
-            Custody::Confirmed(c) => Custody::Retired(c.retire(&met)),
-            other => other,
-        };
-        let facts = LogFacts { evidence: Some(evidence), ..facts };
-        self.record(step, facts.clone(), Event::BarrierMet { platforms, power_share: None });
-        self.record(step, facts, Event::Erased { layer: 0 });
-        step.send(Said::nothing());
-        Ok(())
-    }
-
-    fn check_receipts(
-        &self,
-        receipts: &[(&[u8], &Attestation)],
-    ) -> Result<Vec<(BarrierReceipt, Attested)>, EraseError> {
-        let mut checked = Vec::new();
-        for (bytes, attestation) in receipts {
-            let receipt = BarrierReceipt::from_cbor(bytes)?;
-            let attested = self.attested(self.quote_time(), Purpose::Receipt, attestation, &receipt.digest())?;
-            checked.push((receipt, attested));
-        }
-        Ok(checked)
-    }
 }
 
 /// What an offer names as its authority: a digest over everything that the authorization says.

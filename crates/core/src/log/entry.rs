@@ -181,6 +181,8 @@ events! {
         3 plan_height: Option<u64>,
         /// The proposal, where there is one.
         4 proposal_id: Option<u64>,
+        /// Who admitted the target's machine, for people; none on one machine, and where the policy admits any.
+        5 admitted: Option<String>,
     }
     /// The encrypted keyring was made for a target.
     5 Offer {

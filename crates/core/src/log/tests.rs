@@ -188,6 +188,7 @@ fn one_of_each() -> Vec<LogEntry> {
             plan: plan(),
             plan_height: Some(100),
             proposal_id: Some(7),
+            admitted: None,
         },
         Event::Offer {
             transfer,

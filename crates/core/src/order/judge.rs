@@ -7,6 +7,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use baton_attest::identity::{Digest32, Identity, encode};
 use baton_attest::policy::BuildError;
+use baton_chain::admission::{AdmissionError, AdmissionEvidence, Admitted, admit};
 use baton_chain::authorize::Transfer;
 use baton_chain::light::{LightBlock, LightClient, LightError, Path};
 use baton_chain::record::Kind;
@@ -52,6 +53,9 @@ pub struct OrderEvidence {
     /// For a rewind: the headers from the trusted head down to the ancestor, each one the parent of the one before it.
     #[n(7)]
     pub links: Option<Vec<LightBlock>>,
+    /// For a handover to another machine: who admitted it, under the trusted head.
+    #[n(8)]
+    pub admission: Option<AdmissionEvidence>,
 }
 
 impl OrderEvidence {
@@ -123,6 +127,9 @@ pub enum OrderError {
         /// The least date that it can be.
         now: u64,
     },
+    /// The target's machine may not receive.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
     /// Another kind than the request asks for.
     #[error("the order is a {got}, expected {expected}")]
     OtherKind {
@@ -242,7 +249,7 @@ impl CheckedOrder {
 /// ```compile_fail
 /// use baton_core::order::judge::{CheckedOrder, OrderedHandover};
 /// fn forge(checked: CheckedOrder, target: baton_attest::identity::Identity) -> OrderedHandover {
-///     OrderedHandover { checked, target, record: None, head: 0 }
+///     OrderedHandover { checked, target, record: None, head: 0, admitted: None }
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -251,6 +258,7 @@ pub struct OrderedHandover {
     target: Identity,
     record: Option<Digest32>,
     head: u64,
+    admitted: Option<Admitted>,
 }
 
 impl OrderedHandover {
@@ -272,6 +280,11 @@ impl OrderedHandover {
     /// The trusted head of the judgement.
     pub fn head(&self) -> u64 {
         self.head
+    }
+
+    /// Who admitted the target's machine; none on one machine, and where the policy admits any.
+    pub fn admitted(&self) -> Option<Admitted> {
+        self.admitted
     }
 }
 
@@ -329,11 +342,19 @@ impl OrderJudge<'_> {
         }
         // An order may name a lower version in public, but never a debug build, or one outside of the policy.
         self.policy.builds.check(&target).map_err(OrderError::Rules)?;
+        // No order opens the door to a machine that nobody answers for: a quote for the very build can be forged (A29).
+        let admitted = match transfer.target.platform() {
+            Some(platform) => {
+                let (chain, admission, light) = (&self.policy.chain, self.policy.admission, self.light);
+                admit(chain, admission, light, light.head(), &platform, evidence.admission.as_ref())?
+            }
+            None => None,
+        };
         let record = transfer.record(Kind::Upgrade, 0);
         let checked = self.check(signed, evidence, &Needed::NoticeAndFresh(&record.encode()))?;
         let on_chain = matches!(evidence.fresh, Some(FreshEvidence::Chain(_)));
         let head = self.light.head().height();
-        Ok(OrderedHandover { checked, target, record: on_chain.then(|| record.digest()), head })
+        Ok(OrderedHandover { checked, target, record: on_chain.then(|| record.digest()), head, admitted })
     }
 
     /// The target's side: this very build is named. Neither expiry nor source matter here: the source has judged both when it

@@ -200,7 +200,7 @@ impl Public<'_> {
     }
 
     fn in_block(&self, text: &str, evidence: &PublicationEvidence) -> Result<u64, NoticeError> {
-        let header = show(self.light, &evidence.header)?;
+        let header = show(self.light, &evidence.header).map_err(AuthorizeError::from)?;
         let head = self.light.head().height();
         if header.height() > head {
             return Err(NoticeError::AboveHead { height: header.height(), head });

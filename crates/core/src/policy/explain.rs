@@ -174,10 +174,21 @@ fn platforms(p: &Policy, out: &mut Sentences) {
              which share of voting power holds the keyring.",
         ),
         Admission::Vouched => {
-            out.means("A seed crosses only to machines that a bonded validator's record names.".into());
+            out.means(
+                "A seed crosses only to machines that a bonded validator names in its details (baton1:<id>, at most three). An \
+                 edit that takes a name away counts from the next block on."
+                    .into(),
+            );
+            if p.barrier.power_share.is_none() {
+                out.warns(
+                    "The barrier counts machines and no power: barrier.power_share says which share of voting power must hold \
+                     the keyring before a copy is erased.",
+                );
+            }
         }
         Admission::Voted => {
-            out.means("A seed crosses only to machines that a passed proposal names.".into());
+            out.means("A seed crosses only to machines that a passed proposal names (metadata baton-admit:<id>).".into());
+            out.warns("A machine that a vote admitted stays admitted: no later vote can take that back.");
             out.warns("The barrier cannot judge which share of voting power holds the keyring.");
         }
     }
@@ -194,6 +205,9 @@ fn erasing(p: &Policy, out: &mut Sentences) {
          least {} blocks after it began to serve.",
         b.platforms, b.grace_blocks
     ));
+    if let Some(share) = b.power_share {
+        out.means(format!("These machines must stand for {share} of the voting power, by the records of the validators that vouch for them."));
+    }
     out.impossible(format!(
         "A network with fewer than {} machines never erases an old copy. Nothing breaks by it; the old builds stay a way to the \
          keyring.",

@@ -131,18 +131,6 @@ fn rules_that_the_code_does_not_keep_yet_are_refused_by_name() {
     type Edit = std::boxed::Box<dyn FnOnce(&mut Policy)>;
     let edits: Vec<(&str, Edit)> = vec![
         (
-            "admission",
-            std::boxed::Box::new(|p| p.admission = Admission::Vouched),
-        ),
-        (
-            "admission",
-            std::boxed::Box::new(|p| p.admission = Admission::Voted),
-        ),
-        (
-            "barrier.power_share",
-            std::boxed::Box::new(|p| p.barrier.power_share = Some(Decimal::ONE)),
-        ),
-        (
             "rotation_blocks",
             std::boxed::Box::new(|p| p.rotation_blocks = Some(10_000)),
         ),
@@ -188,6 +176,21 @@ fn a25_a_lifeboat_needs_a_council_with_members_witnesses_and_two_keys() {
 }
 
 #[test]
+fn a_share_of_power_needs_machines_that_somebody_vouches_for() {
+    let at = |admission| {
+        with(|p| {
+            p.admission = admission;
+            p.barrier.power_share = Some("0.67".parse().unwrap());
+        })
+        .validate()
+    };
+    assert_eq!(at(Admission::Vouched), Ok(()));
+    for got in [Admission::Any, Admission::Voted] {
+        assert_eq!(at(got), Err(PolicyError::PowerWithout { got }));
+    }
+}
+
+#[test]
 fn the_digest_changes_with_every_section() {
     let digests: Vec<_> = [
         example(),
@@ -198,6 +201,8 @@ fn the_digest_changes_with_every_section() {
         with(|p| p.phase = Phase::Shadow),
         with(|p| p.origin = Origin::Genesis),
         with(|p| p.readiness_wanted += 1),
+        with(|p| p.admission = Admission::Vouched),
+        with(|p| p.admission = Admission::Voted),
     ]
     .iter()
     .map(Policy::digest)
@@ -279,11 +284,8 @@ fn errors_say_what_was_expected_and_what_came() {
         .unwrap_err()
         .to_string();
     assert_eq!(text, "barrier.platforms: expected at least 1, got 0");
-    let text = with(|p| p.admission = Admission::Voted)
-        .validate()
-        .unwrap_err()
-        .to_string();
-    assert_eq!(text, "admission: not supported yet; expected \"any\"");
+    let text = with(|p| p.rotation_blocks = Some(1)).validate().unwrap_err().to_string();
+    assert_eq!(text, "rotation_blocks: not supported yet; expected none");
 }
 
 proptest! {

@@ -12,8 +12,8 @@ use crate::keys::{
     Address, account_text, module_address, operator_text, parse_account, parse_operator,
 };
 use crate::sdk::{
-    Coin, Commission, CommissionRates, ConsensusKey, Delegation, Description, Duration,
-    StakingParams, Timestamp, UnbondingDelegation, UnbondingEntry, Validator, pack,
+    Coin, Commission, CommissionRates, ConsensusKey, DO_NOT_MODIFY, Delegation, Description, Duration,
+    MsgEditValidator, StakingParams, Timestamp, UnbondingDelegation, UnbondingEntry, Validator, pack,
 };
 use crate::store::{Store, Working};
 
@@ -83,6 +83,39 @@ pub(crate) fn delegate(
     let operator = parse_operator(validator).ok_or_else(|| Failure::invalid_address(validator))?;
     let amount = bank::one_coin(amount.map_or(&[], std::slice::from_ref), &env.config.denom)?;
     bond(state, env, delegator, &operator, amount)
+}
+
+/// The SDK's longest details, in bytes (`MaxDetailsLength`).
+const MAX_DETAILS: usize = 280;
+
+/// `MsgEditValidator`, as far as the description goes.
+pub(crate) fn edit(state: &mut Working, edit: &MsgEditValidator) -> Result<(), Failure> {
+    let operator =
+        parse_operator(&edit.validator_address).ok_or_else(|| Failure::invalid_address(&edit.validator_address))?;
+    let mut record = validator_record(state, &operator)?;
+    let new = edit.description.clone().unwrap_or_default();
+    if new == Description::default() {
+        return Err(Failure::sdk(18, "empty description: invalid request"));
+    }
+    let mut own = record.description.take().unwrap_or_default();
+    for (mine, theirs) in [
+        (&mut own.moniker, new.moniker),
+        (&mut own.identity, new.identity),
+        (&mut own.website, new.website),
+        (&mut own.security_contact, new.security_contact),
+        (&mut own.details, new.details),
+    ] {
+        if theirs != DO_NOT_MODIFY {
+            *mine = theirs;
+        }
+    }
+    if own.details.len() > MAX_DETAILS {
+        let log = format!("invalid details length; got: {}, max: {MAX_DETAILS}: invalid request", own.details.len());
+        return Err(Failure::sdk(18, log));
+    }
+    record.description = Some(own);
+    state.set(Store::Staking, &validator_key(&operator), record.encode_to_vec());
+    Ok(())
 }
 
 /// `MsgUndelegate`: the tokens come back after the unbonding time.

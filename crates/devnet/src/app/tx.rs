@@ -5,10 +5,10 @@ use prost::Message;
 
 use super::{BlockEnv, Failure, bank, gov, staking};
 use crate::config::Config;
-use crate::keys::{self, AccountKey, Address, account_text, parse_account};
+use crate::keys::{self, AccountKey, Address, account_text, parse_account, parse_operator};
 use crate::merkle::{Hash, sha256};
 use crate::sdk::{
-    self, Any, AuthInfo, BaseAccount, Fee, ModeInfo, ModeInfoSingle, MsgDelegate, MsgDeposit,
+    self, Any, AuthInfo, BaseAccount, Fee, ModeInfo, ModeInfoSingle, MsgDelegate, MsgEditValidator, MsgDeposit,
     MsgSend, MsgSubmitProposal, MsgUndelegate, MsgVote, PubKey, SignDoc, SignerInfo, TxBody,
     TxMsgData, TxRaw, pack, unpack,
 };
@@ -319,6 +319,8 @@ fn dispatch(
             &undelegate.validator_address,
             undelegate.amount.as_ref(),
         )?;
+    } else if let Some(edit) = unpack::<MsgEditValidator>(message) {
+        staking::edit(state, &edit)?;
     } else if let Some(submit) = unpack::<MsgSubmitProposal>(message) {
         let id = gov::submit(state, env, signer, submit)?;
         return Ok(pack(&sdk::MsgSubmitProposalResponse { proposal_id: id }));
@@ -335,6 +337,9 @@ fn dispatch(
 
 /// Who must sign `message`; `None` for one that cannot come by transaction.
 fn sender(message: &Any) -> Option<Address> {
+    if let Some(edit) = unpack::<MsgEditValidator>(message) {
+        return parse_operator(&edit.validator_address);
+    }
     let text = unpack::<MsgSend>(message)
         .map(|send| send.from_address)
         .or_else(|| Some(unpack::<MsgDelegate>(message)?.delegator_address))

@@ -629,7 +629,7 @@ impl Lab {
     }
 
     pub fn erase(&mut self, cell: usize, receipts: Vec<AttestedReceipt>) -> Result<()> {
-        self.call(cell, &Request::Erase { receipts }).map(|_| ())
+        self.call(cell, &Request::Erase { receipts, power: None }).map(|_| ())
     }
 
     /// Proposes, votes and decides a plan `lead` blocks after the decision. None while the chain has halted.
