@@ -17,8 +17,10 @@ use crate::proofs::{ProofError, StateProof, verify_state};
 
 const VALIDATOR: u8 = 0x21;
 const ADDRESS_BYTES: u8 = 20;
+/// What the keys of all records of validators begin with; the operator's account follows.
+pub const VALIDATORS: [u8; 2] = [VALIDATOR, ADDRESS_BYTES];
 /// `BOND_STATUS_BONDED`.
-const BONDED: i32 = 3;
+pub const BONDED: i32 = 3;
 const ED25519: &str = "/cosmos.crypto.ed25519.PubKey";
 
 /// `cosmos.crypto.ed25519.PubKey`.
@@ -87,7 +89,7 @@ pub enum StakingError {
 
 /// The key of an operator's record.
 pub fn validator_key(operator: &[u8; 20]) -> Vec<u8> {
-    let mut key = Vec::from([VALIDATOR, ADDRESS_BYTES]);
+    let mut key = Vec::from(VALIDATORS);
     key.extend_from_slice(operator);
     key
 }

@@ -107,6 +107,12 @@ impl Devnet {
             .ok_or_else(|| QueryError::NoStore(store.name().into()))
     }
 
+    /// All pairs of a store whose keys begin with `prefix`, in the last state, unproven (`/store/<name>/subspace`).
+    pub fn list(&self, store: &str, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, QueryError> {
+        let store = Store::by_name(store).ok_or_else(|| QueryError::NoStore(store.into()))?;
+        Ok(self.last_state().committed.list(store, prefix))
+    }
+
     /// The app hash of the state after block `height`, which header `height + 1` shows.
     pub fn app_hash(&self, height: u64) -> Result<Hash, QueryError> {
         Ok(self.state(height)?.app_hash)

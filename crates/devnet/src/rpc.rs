@@ -21,6 +21,7 @@ use tiny_http::{Method, Request, Response, Server};
 use crate::devnet::Devnet;
 use crate::merkle;
 use crate::query::QueryError;
+use crate::sdk;
 use crate::store::Answer;
 
 /// Largest request that is read, in bytes.
@@ -264,6 +265,12 @@ impl Shared {
         let height = if asked == 0 { chain.state_height() } else { asked };
         let key = hex::decode(params["data"].as_str().unwrap_or_default()).map_err(|e| internal(&e))?;
         let path = params["path"].as_str().unwrap_or_default();
+        if let Some(store) = path.strip_prefix("/store/").and_then(|p| p.strip_suffix("/subspace")) {
+            let pairs = chain.list(store, &key).map_err(|e| internal(&e))?;
+            let pairs = sdk::Pairs { pairs: pairs.into_iter().map(|(key, value)| sdk::Pair { key, value }).collect() };
+            let height = chain.state_height().to_string();
+            return Ok(json!({"response": {"code": 0, "value": STANDARD.encode(pairs.encode_to_vec()), "height": height}}));
+        }
         let store = path.strip_prefix("/store/").and_then(|p| p.strip_suffix("/key"));
         let Some(store) = store else {
             return Ok(json!({"response": {"code": 6, "log": format!("unknown query path {path}"), "height": "0"}}));

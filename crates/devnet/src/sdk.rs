@@ -588,6 +588,24 @@ pub struct WeightedVoteOption {
     pub weight: String,
 }
 
+/// `cosmos.store.internal.kv.v1beta1.Pairs`: what a query of a whole range answers.
+#[derive(Clone, PartialEq, prost::Message)]
+#[expect(missing_docs, reason = "the fields are the SDK's")]
+pub struct Pairs {
+    #[prost(message, repeated, tag = "1")]
+    pub pairs: Vec<Pair>,
+}
+
+/// `cosmos.store.internal.kv.v1beta1.Pair`.
+#[derive(Clone, PartialEq, prost::Message)]
+#[expect(missing_docs, reason = "the fields are the SDK's")]
+pub struct Pair {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: Vec<u8>,
+}
+
 macro_rules! named {
     ($($package:literal $type:ty = $name:literal;)*) => {
         $(impl Name for $type {

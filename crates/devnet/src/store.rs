@@ -87,6 +87,10 @@ impl Committed {
         self.trees[store as usize].get(key)
     }
 
+    pub(crate) fn list(&self, store: Store, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.trees[store as usize].with_prefix(prefix)
+    }
+
     /// The answer for one key. `None` when the store is empty: an empty tree proves nothing.
     pub(crate) fn query(&self, store: Store, key: &[u8]) -> Option<Answer> {
         let tree = &self.trees[store as usize];

@@ -34,6 +34,9 @@ pub struct SourceError {
     pub reason: String,
 }
 
+/// Keys and values of a store.
+pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A transaction in its block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Included {
@@ -73,6 +76,12 @@ pub trait ChainSource {
         Ok((crate::gather::header_time(&self.light_block(low)?) >= Some(end)).then_some(low))
     }
 
+    /// All pairs of a store whose keys begin with `prefix`, in a recent state, unproven: for finding what to prove.
+    fn list(&self, store: &str, prefix: &[u8]) -> Result<Pairs, SourceError> {
+        let (what, reason) = (format!("list of {store}/{}", hex::encode(prefix)), "it keeps single proofs only".into());
+        Err(SourceError { trouble: Trouble::Absent, source_name: "this source".into(), what, reason })
+    }
+
     /// Where a transaction is, once it is in a block.
     fn included(&self, hash: &[u8; 32]) -> Result<Option<Included>, SourceError>;
 }
@@ -104,6 +113,10 @@ impl ChainSource for Devnet {
 
     fn send_memo(&mut self, memo: &str) -> Result<[u8; 32], SourceError> {
         Devnet::send_memo(self, Account::User(0), memo).map_err(|e| failed("place in the mempool", e))
+    }
+
+    fn list(&self, store: &str, prefix: &[u8]) -> Result<Pairs, SourceError> {
+        Devnet::list(self, store, prefix).map_err(|e| failed(format!("list of {store}"), e))
     }
 
     fn included(&self, hash: &[u8; 32]) -> Result<Option<Included>, SourceError> {

@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use baton_chain::admission::{AdmissionEvidence, VouchedEvidence};
+use baton_attest::identity::PlatformId;
+use baton_chain::admission::{Admission, AdmissionEvidence, VouchedEvidence, voted, vouched};
 use baton_chain::evidence::{
     AtXEvidence, HeaderEvidence, PowerEvidence, PublicationEvidence, RecordEvidence, StandingEvidence, UpgradeEvidence, VERSION,
     VoteEndEvidence,
@@ -15,7 +16,7 @@ use baton_chain::gov::{self, done_key, proposal_key};
 use baton_chain::light::{LightBlock, LightError, Path, StepParams, TrustedHeader, verify_step};
 use baton_chain::policy::ChainPolicy;
 use baton_chain::proofs::StateProof;
-use baton_chain::staking::{STAKING_STORE, validator_key};
+use baton_chain::staking::{BONDED, STAKING_STORE, VALIDATORS, validator_key};
 use prost::Message;
 use tendermint_proto::types::SignedHeader;
 
@@ -39,6 +40,12 @@ pub enum GatherError {
     /// The vote's end cannot be found.
     #[error("no header at or after the end of the vote of proposal {0} yet; wait for one more block")]
     VoteNotOver(u64),
+    /// No validator vouches.
+    #[error("platform {0} is not admitted: no validator names it in its details; let one set them to baton1:{0} (tx staking edit-validator --details), then run the same command again")]
+    NobodyVouches(PlatformId),
+    /// No vote admits it.
+    #[error("platform {0} is not admitted: no passed proposal has the metadata baton-admit:{0}; propose it, then run the same command again")]
+    NoVoteAdmits(PlatformId),
     /// Nothing to start from.
     #[error("the enclave trusts no header at or below {0}")]
     NoStart(u64),
@@ -214,24 +221,69 @@ impl<'a> Gather<'a> {
         })
     }
 
-    /// For the barrier: what these validators (accounts, 20 bytes) vouch for, under the enclave's own head or a later one.
-    pub fn power(&self, trusted: &[u64], operators: &[[u8; 20]], head: u64) -> Result<PowerEvidence, GatherError> {
+    /// What admits a machine under a header, by the policy's rule: found in the chain's own lists, then proven.
+    pub fn admission(
+        &self,
+        rule: Admission,
+        trusted: &[u64],
+        machine: &PlatformId,
+        header: u64,
+    ) -> Result<Option<AdmissionEvidence>, GatherError> {
+        match rule {
+            Admission::Any => Ok(None),
+            Admission::Vouched => {
+                let names = |v: &(_, gov::Validator)| vouched(&details(&v.1)).is_ok_and(|ids| ids.contains(machine));
+                let found = self.validators()?.into_iter().find(names).ok_or(GatherError::NobodyVouches(*machine))?;
+                self.vouching(&found.0, header).map(Some)
+            }
+            Admission::Voted => {
+                let all = self.source.list(gov::GOV_STORE, &[0])?;
+                let passed = |p: &gov::Proposal| p.status == gov::ProposalStatus::Passed as i32;
+                let mut all = all.iter().filter_map(|(_, value)| gov::Proposal::decode(value.as_slice()).ok()).filter(passed);
+                let names = |p: &gov::Proposal| voted(&p.metadata).is_ok_and(|ids| ids.contains(machine));
+                let found = all.find(names).ok_or(GatherError::NoVoteAdmits(*machine))?;
+                self.admitting(trusted, found.id, header).map(Some)
+            }
+        }
+    }
+
+    /// Every validator's account (20 bytes) and record, unproven.
+    fn validators(&self) -> Result<Vec<([u8; 20], gov::Validator)>, GatherError> {
+        let records = self.source.list(STAKING_STORE, &VALIDATORS)?;
+        let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            let operator = key.get(VALIDATORS.len()..)?.try_into().ok()?;
+            Some((operator, gov::Validator::decode(value.as_slice()).ok()?))
+        };
+        Ok(records.iter().filter_map(read).collect())
+    }
+
+    /// For the barrier: the records of all validators that vouch for machines, under the enclave's own head or a later one.
+    pub fn power(&self, trusted: &[u64], head: u64) -> Result<PowerEvidence, GatherError> {
         let from = trusted.iter().copied().max().ok_or(GatherError::NoStart(head))?;
-        let record = |o: &[u8; 20]| self.source.state(STAKING_STORE, &validator_key(o), head);
+        let mut records = Vec::new();
+        for (operator, validator) in self.validators()? {
+            if vouched(&details(&validator)).is_err() {
+                continue;
+            }
+            let proof = self.source.state(STAKING_STORE, &validator_key(&operator), head)?;
+            // One that came or left since that head counts nothing there, and must not spoil the rest.
+            let then = proof.value.as_deref().and_then(|v| gov::Validator::decode(v).ok());
+            if then.is_some_and(|v| v.status == BONDED && !v.jailed) {
+                records.push(proof);
+            }
+        }
         Ok(PowerEvidence {
             version: VERSION,
             to_head: self.path(from, head)?,
-            vouched: VouchedEvidence {
-                next_validators: self.next_validators(head)?,
-                records: operators.iter().map(record).collect::<Result<_, _>>()?,
-            },
+            vouched: VouchedEvidence { next_validators: self.next_validators(head)?, records },
         })
     }
 
     fn next_validators(&self, height: u64) -> Result<Vec<u8>, GatherError> {
         self.block(height)?.next_validators.ok_or_else(|| {
             let what = format!("the validators after height {height}");
-            SourceError { source_name: "the chain source".into(), what, reason: "the light block has none".into() }.into()
+            let trouble = crate::chain::Trouble::Absent;
+            SourceError { trouble, source_name: "the chain source".into(), what, reason: "the light block has none".into() }.into()
         })
     }
 
@@ -244,6 +296,10 @@ impl<'a> Gather<'a> {
         };
         Ok(StandingEvidence { version: VERSION, to_head: self.path(from, head)?, plan: self.plan(head)?, done })
     }
+}
+
+fn details(validator: &gov::Validator) -> String {
+    validator.description.clone().unwrap_or_default().details
 }
 
 /// Chain id and time (seconds, nanoseconds) of a header that nobody has verified.

@@ -20,10 +20,11 @@ use baton_chain::proofs::{StateProof, verify_state};
 use baton_chain::rpc::{light_block_from_rpc, state_proof_from_abci_query};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use prost::Message;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::chain::{ChainSource, Included, SourceError, Trouble};
+use crate::chain::{ChainSource, Included, Pairs, SourceError, Trouble};
 pub use client::{CallError, Endpoint, EndpointError, MAX_ANSWER_BYTES};
 pub use key::{Fee, KeyError, Keyfile};
 pub use send::{CommandSigner, SendError, Sender, send_raw};
@@ -34,6 +35,22 @@ const PER_PAGE: u64 = 100;
 const MAX_PAGES: u64 = 50;
 /// Light blocks that are kept in memory.
 const KEPT_BLOCKS: usize = 64;
+
+/// `cosmos.store.internal.kv.v1beta1.Pairs`: what a query of a range answers.
+#[derive(Clone, PartialEq, prost::Message)]
+struct KvPairs {
+    #[prost(message, repeated, tag = "1")]
+    pairs: Vec<KvPair>,
+}
+
+/// `cosmos.store.internal.kv.v1beta1.Pair`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct KvPair {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
 
 /// Where and how to ask.
 #[derive(Clone, Debug)]
@@ -177,8 +194,13 @@ impl RpcSource {
 
     /// The raw value at `key` in the newest state, unproven: for people and for finding what to prove.
     pub fn peek(&self, store: &str, key: &[u8]) -> Result<Option<Vec<u8>>, SourceError> {
-        let params = json!({"path": format!("/store/{store}/key"), "data": hex::encode(key), "prove": false});
-        self.ask(&format!("value in {store}"), |e| {
+        self.query(&format!("/store/{store}/key"), key)
+    }
+
+    /// One unproven query of the application.
+    fn query(&self, path: &str, data: &[u8]) -> Result<Option<Vec<u8>>, SourceError> {
+        let params = json!({"path": path, "data": hex::encode(data), "prove": false});
+        self.ask(&format!("answer at {path}"), |e| {
             let answer = e.call("abci_query", &params)?;
             let response = answer.get("response").ok_or_else(|| CallError::form("abci_query: no response"))?;
             match response.get("code").and_then(number) {
@@ -413,6 +435,17 @@ impl ChainSource for RpcSource {
             verify_state(&trusted(&self.shared.config.chain_id, &block)?, &proof).map_err(CallError::wrong)?;
             Ok(proof)
         })
+    }
+
+    fn list(&self, store: &str, prefix: &[u8]) -> Result<Pairs, SourceError> {
+        let bytes = self.query(&format!("/store/{store}/subspace"), prefix)?.unwrap_or_default();
+        let pairs = KvPairs::decode(bytes.as_slice()).map_err(|e| SourceError {
+            trouble: Trouble::Lying,
+            source_name: "rpc".into(),
+            what: format!("list of {store}"),
+            reason: e.to_string(),
+        })?;
+        Ok(pairs.pairs.into_iter().map(|p| (p.key, p.value)).collect())
     }
 
     fn send_memo(&mut self, memo: &str) -> Result<[u8; 32], SourceError> {

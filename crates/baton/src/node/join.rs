@@ -44,7 +44,7 @@ impl Node {
             }
             std::thread::sleep(LOOK);
         }
-        let ask = OfferAsk { build: measurement, request: asked.request.clone(), digest: asked.digest, attestation: asked.attestation.clone(), tx: Digest32(hash) };
+        let ask = OfferAsk { build: measurement, request: asked.request.clone(), digest: asked.digest, attestation: asked.attestation.clone(), tx: Digest32(hash), platform };
         let offer: OfferSaid = loop {
             // The giver's own node may be a block behind.
             match giver.post("/v1/join/offer", &ask) {
@@ -105,7 +105,10 @@ impl Node {
         let head = self.sources.rpc.latest()?.max(tx.height);
         let policy = self.at(index)?.build.policy.chain.clone();
         let status = self.at(index)?.seat.status()?;
-        let evidence = Gather::new(&self.sources, &policy).record(&trusted(&status), &tx, head)?;
+        let rule = self.at(index)?.build.policy.admission;
+        let gather = Gather::new(&self.sources, &policy);
+        let mut evidence = gather.record(&trusted(&status), &tx, head)?;
+        evidence.admission = gather.admission(rule, &trusted(&status), &ask.platform, head)?;
         let asked = Asked {
             kind: Kind::Join,
             request: ask.request.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use baton_chain::light::LightBlock;
 use baton_chain::proofs::StateProof;
-use baton_host::chain::{ChainSource, Included, SourceError, Trouble};
+use baton_host::chain::{ChainSource, Included, Pairs, SourceError, Trouble};
 use baton_host::rpc::RpcSource;
 
 use super::db::Db;
@@ -95,6 +95,10 @@ impl ChainSource for Sources {
             }),
             other => other,
         })
+    }
+
+    fn list(&self, store: &str, prefix: &[u8]) -> Result<Pairs, SourceError> {
+        self.rpc.list(store, prefix)
     }
 
     fn included(&self, hash: &[u8; 32]) -> Result<Option<Included>, SourceError> {

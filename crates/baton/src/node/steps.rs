@@ -447,8 +447,19 @@ fn erase(node: &mut Node) -> Result<Vec<Done>> {
         }
         let reader = s.identity;
         receipts.insert(0, relay::barrier_receipt(&mut node.at(target)?.seat, &reader, Channel::Local)?);
+        let policy = node.places[i].build.policy.clone();
+        let power = match policy.barrier.power_share {
+            Some(_) => {
+                let gather = Gather::new(&node.sources, &policy.chain);
+                // At its own head it needs no new block; where that state was pruned, a later head does.
+                let at = |head| gather.power(&trusted(&s), head);
+                let evidence = at(s.head_height).or_else(|e| node.sources.rpc.latest().map_err(|_| e).and_then(at))?;
+                Some(evidence.to_cbor())
+            }
+            None => None,
+        };
         let place = node.at(i)?;
-        place.seat.erase(receipts)?;
+        place.seat.erase(receipts, power)?;
         out.push(Done { step: "erase", text: format!("{} erased its copy: {} machines hold the keyring under the next build", place.build.name, wanted) });
         node.refresh_status(i)?;
     }

@@ -1,6 +1,6 @@
 //! What nodes say to each other over HTTP, as CBOR. Everything in it is untrusted: enclaves judge.
 
-use baton_attest::identity::{Digest32, Measurement};
+use baton_attest::identity::{Digest32, Measurement, PlatformId};
 use baton_core::messages::Attestation;
 use minicbor::{Decode, Encode};
 
@@ -35,6 +35,9 @@ pub struct OfferAsk {
     /// Hash of the transaction that carries the record.
     #[n(4)]
     pub tx: Digest32,
+    /// The machine that its quote shows: for finding who admits it.
+    #[n(5)]
+    pub platform: PlatformId,
 }
 
 /// The giver's offer.

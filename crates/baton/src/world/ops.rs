@@ -298,13 +298,10 @@ impl World {
         Ok(())
     }
 
-    /// The record that admits a seat's machine under a header, where the policy asks for one.
+    /// What admits a seat's machine under a header, where the policy asks.
     pub fn admission(&self, build: &Build, seat: &Seat, header: u64) -> Result<Option<AdmissionEvidence>> {
-        let Some(validator) = self.validator_of(&seat.machine().platform().id()) else { return Ok(None) };
-        match build.policy.admission {
-            Admission::Vouched => Ok(Some(self.gather(build).vouching(&self.operator(validator), header)?)),
-            Admission::Any | Admission::Voted => Ok(None),
-        }
+        let machine = seat.machine().platform().id();
+        Ok(self.gather(build).admission(build.policy.admission, &[], &machine, header)?)
     }
 
     /// What shows the share of power behind the machines, at the old build's own head: it needs no block after X.
@@ -314,8 +311,7 @@ impl World {
             return Ok(None);
         }
         let status = self.status(node, from)?;
-        let operators: Vec<_> = (0..self.progress.powers.len()).map(|v| self.operator(v)).collect();
-        let evidence = self.gather(&build).power(&trusted(&status), &operators, status.head_height)?;
+        let evidence = self.gather(&build).power(&trusted(&status), status.head_height)?;
         Ok(Some(evidence.to_cbor()))
     }
 
