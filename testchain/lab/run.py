@@ -219,7 +219,7 @@ class Run:
             until(f"cosmovisor of node{i} to end", lambda n=self.net.nodes[i]: not n.process.alive(), timeout)
             node = self.net.nodes[i]
             self.t.check(node.process.code != 0 and node.current() == "genesis",
-                         f"the hook held the upgrade on node{i}: cosmovisor ended {node.process.code}, the old binary is current", node.current())
+                         f"the custom script held the upgrade on node{i}: cosmovisor ended {node.process.code}, the old binary is current", node.current())
 
     def replace_binaries(self, nodes=None, binary="testchaind-v2"):
         """The upgrade by hand at a halt: stop, replace the binary, `baton upgrade`, start."""
@@ -228,7 +228,8 @@ class Run:
             node.stop()
             self.batons[i].upgrade(PLAN, wait=60)
             self.start_node(i, self.net.binaries / binary)
-            self.t.say(f"node{i}: stopped, baton upgrade, new binary started; {time.monotonic() - began:.1f} s")
+            by_baton = "`baton upgrade`, " if self.with_baton else ""
+            self.t.say(f"node{i}: stopped, {by_baton}new binary started; {time.monotonic() - began:.1f} s")
 
     def cross(self, height, nodes=None):
         """Carries nodes over the plan's height, the way this run does it, and needs blocks made by the new binary."""

@@ -44,9 +44,10 @@ def no_one_prepared(run):
     if run.cosmovisor:
         for i, baton in enumerate(run.batons):
             run.net.nodes[i].stop()
-            baton.upgrade(PLAN, wait=60)
-            run.t.say(f"node{i}: handed over at X by hand, with the chain's node down")
-            if not run.with_baton:
+            if run.with_baton:
+                baton.upgrade(PLAN, wait=60)
+                run.t.say(f"node{i}: handed over at X by hand, with the chain's node down")
+            else:
                 baton.answer.write_text("0")
         run.supervise(run.all())
     else:
@@ -73,7 +74,8 @@ def late(run, helped=True):
     if not helped:
         for i in others:
             run.batons[i].stop()
-        run.t.say("no peer's Baton answers any more; the chain's own nodes do")
+        if run.with_baton:
+            run.t.say("no peer's Baton answers any more; the chain's own nodes do")
     run.batons[away].start()
     run.deliver(nodes=[away])
     run.start_node(away)
@@ -286,7 +288,7 @@ def killed(run):
         node.process.kill()
         left = node.process.members()
         node.stop()
-        run.t.say(f"kill -9: Baton of node{victim}; {'cosmovisor' if run.cosmovisor else 'the node'} of node{node.index}"
+        run.t.say(f"kill -9: {f'Baton of node{victim}; ' if run.with_baton else ''}{'cosmovisor' if run.cosmovisor else 'the node'} of node{node.index}"
                   + (f", which leaves {len(left)} processes behind" if left else ""))
         time.sleep(0.3 * moment)
         run.batons[victim].start()
