@@ -1,6 +1,6 @@
 """Baton beside a node: the `baton` command, called as an operator calls it. Nothing here knows how it does anything."""
 import json
-import os
+import re
 import shutil
 import subprocess
 import urllib.error
@@ -169,12 +169,13 @@ class BatonNode:
             return 0, ""
 
     def metrics(self):
-        """{name with labels: value} as Prometheus would scrape them."""
+        """{(name, ((label, value), …)): value} as Prometheus would scrape them."""
         found = {}
         for line in self.http("/metrics")[1].splitlines():
-            if line and not line.startswith("#"):
-                name, _, value = line.rpartition(" ")
-                found[name] = float(value)
+            sample = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+            if sample:
+                labels = tuple(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', sample[2] or ""))
+                found[sample[1], labels] = float(sample[3])
         return found
 
     def vault_put(self, name, value):

@@ -4,6 +4,7 @@ import json
 import pathlib
 import time
 
+from . import audit
 from .baton import GRACE_BLOCKS, PLATFORMS, BatonNode, Refused, Tools, call
 from .network import Network, free_ports, upgrade_message
 from .rpc import until
@@ -296,13 +297,35 @@ class Run:
         self.audited()
 
     def audited(self):
-        """Every record that a transfer announced is on the chain, and every log holds together."""
+        """The chain's records and the nodes' logs say the same: no copy that nobody announced, no announcement that nobody's log knows."""
+        shown = {}
         for baton in self.batons:
-            logs = sorted(baton.home.glob("seats/*/log"))
-            self.t.check(bool(logs), f"node{baton.node.index}: a custody log is kept")
-            for log in logs:
-                try:
-                    call(baton.binary, "log", "verify", log)
-                    self.t.check(True, f"node{baton.node.index}: log {log.parent.name} verifies")
-                except Refused as error:
-                    self.t.check(False, f"node{baton.node.index}: log {log.parent.name} verifies", error)
+            name = f"node{baton.node.index}"
+            try:
+                answer = call(baton.binary, "log", "verify", baton.home / "seats")
+                self.t.check(bool(answer), f"{name}: its custody logs verify")
+                shown[name] = call(baton.binary, "log", "show", baton.home / "seats")
+            except Refused as error:
+                self.t.check(False, f"{name}: its custody logs verify", error)
+        rpc = self.net.up().rpc
+        on_chain = audit.records(rpc, 1, rpc.height())
+        in_logs, unrecorded = audit.logged(shown)
+        self.t.say(f"audit: {len(on_chain)} records on the chain, {len(in_logs)} named in logs, {len(unrecorded)} handovers at X without one")
+        missing = [w for digest, where in in_logs.items() if digest not in on_chain for w in where]
+        self.t.check(not missing, "every record that a log names is on the chain", missing[:3])
+        unknown = [f"height {on_chain[d][0]}: {on_chain[d][1][:40]}…" for d in on_chain if d not in in_logs]
+        self.t.say(f"audit: records of transfers that were announced and never made: {len(unknown)}")
+
+    def scraped(self, stage):
+        """Status, /v1/status and /metrics of each node say the same."""
+        for baton in self.batons if self.with_baton else ():
+            name, status, metrics = f"node{baton.node.index} {stage}", baton.status(), baton.metrics()
+            self.t.check(baton.http("/healthz")[0] == 200, f"{name}: /healthz is 200")
+            holds = any(s["serving"] for s in status["seats"])
+            self.t.check((baton.http("/readyz")[0] == 200) == holds, f"{name}: /readyz is 200 while a build serves, and only then")
+            behind = status["chain"]["height"] - metrics.get(("baton_chain_height", ()), -10)
+            self.t.check(abs(behind) <= 3, f"{name}: the chain's height is the same in status and metrics", behind)
+            for seat in status["seats"]:
+                shown = [dict(labels)["state"] for (metric, labels), value in metrics.items()
+                         if metric == "baton_custody" and value == 1 and dict(labels)["measurement"] == seat["measurement"]]
+                self.t.check(shown == [seat["state"]], f"{name}: {seat['build']} is {seat['state']} in status and metrics", shown)

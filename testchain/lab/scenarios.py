@@ -13,12 +13,17 @@ LATE_BLOCKS = 200
 def success(run):
     """The upgrade as it should go: vote, handover in the lead window, height, switch, receipts, barrier, erased copies."""
     run.begin()
+    run.scraped("before the vote")
     run.deliver()
     height = run.upgrade_voted()
+    run.scraped("after the vote")
     run.handed_over()
+    run.scraped("after the handover")
     run.cross(height)
     run.halt_time(height)
+    run.scraped("after the height")
     run.settled()
+    run.scraped("at the end")
 
 
 def no_one_prepared(run):
