@@ -4,7 +4,9 @@
 //! vault records and a small progress file. [`World::open`] takes it up again wherever it was left,
 //! whatever killed the run; nothing shown to an enclave is ever made anew.
 
+pub mod boats;
 pub mod build;
+pub mod emergency;
 mod node;
 pub mod ops;
 pub mod platform;

@@ -33,6 +33,7 @@ drills! {
     drill_h13_late_node: "late-node",
     drill_h01_cpusvn_downgrade: "cpusvn-downgrade",
     drill_half_the_network_gone: "half-the-network-gone",
+    drill_all_builds_broken: "all-builds-broken",
 }
 
 #[test]

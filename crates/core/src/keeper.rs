@@ -364,11 +364,16 @@ impl<P: Platform> Keeper<P> {
 
     /// A report of this enclave over `digest`, for the TARGETINFO that a host names. A report says only what is true, so any host may ask.
     fn report(&self, target: &[u8], digest: &Digest32) -> Result<Vec<u8>, BadTargetInfo> {
-        let bad = BadTargetInfo { got: target.len() };
-        let target: &[u8; 512] = target.try_into().map_err(|_| bad)?;
-        let target = baton_attest::report::TargetInfo::parse(target).map_err(|_| bad)?;
-        Ok(self.platform.report(&target, &crate::messages::report_data(digest)).to_vec())
+        report_over(&self.platform, target, digest)
     }
+}
+
+/// A program's report over `digest`, for the TARGETINFO (512 bytes) that a host names.
+pub fn report_over<P: Platform>(platform: &P, target: &[u8], digest: &Digest32) -> Result<Vec<u8>, BadTargetInfo> {
+    let bad = BadTargetInfo { got: target.len() };
+    let target: &[u8; 512] = target.try_into().map_err(|_| bad)?;
+    let target = baton_attest::report::TargetInfo::parse(target).map_err(|_| bad)?;
+    Ok(platform.report(&target, &crate::messages::report_data(digest)).to_vec())
 }
 
 /// What a host named as TARGETINFO is none.

@@ -3,16 +3,15 @@
 //! An enclave of its own that never changes, since a new measurement would be a new lifeboat. Its measured pages hold
 //! which platforms a peer's quote may come from; everything about a release comes from the escrow itself.
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use baton_attest::identity::{Digest32, Identity, PlatformId, encode, hash};
 use baton_attest::policy::TcbPolicy;
-use baton_attest::report::{TARGET_INFO_LEN, TargetInfo};
+use baton_core::keeper::report_over;
 use baton_core::lifeboat::secret::{BoatSecret, Card, JoinRequest, LIFEBOAT_CHAIN};
 use baton_core::lifeboat::{Boat, Released};
-use baton_core::messages::{self, Attestation, Hello, Message as _, report_data};
+use baton_core::messages::{self, Attestation, Hello, Message as _};
 use baton_core::platform::Platform;
 use baton_core::seal::{self, SealPolicy, Slot};
 use minicbor::{Decode, Encode};
@@ -324,10 +323,7 @@ impl<P: Platform> Lifeboat<P> {
     }
 
     fn report(&self, target: &[u8], digest: &Digest32) -> Result<Vec<u8>, String> {
-        let bytes: &[u8; TARGET_INFO_LEN] =
-            target.try_into().map_err(|_| format!("a TARGETINFO has {TARGET_INFO_LEN} bytes, got {}", target.len()))?;
-        let target = TargetInfo::parse(bytes).map_err(text)?;
-        Ok(self.platform.report(&target, &report_data(digest)).to_vec())
+        report_over(&self.platform, target, digest).map_err(text)
     }
 }
 

@@ -102,8 +102,7 @@ impl<'m> CeremonySeat<'m> {
     }
 
     fn attest(&self, message: Vec<u8>, report: &[u8]) -> Result<Attested, CeremonyError> {
-        let quote = self.machine.quote(report)?;
-        Ok(Attested { version: 1, message, quote, collateral: self.collateral.clone() })
+        Ok(Attested::by(self.machine, message, report, &self.collateral)?)
     }
 
     fn published(&self, reply: Reply) -> Result<Published, CeremonyError> {

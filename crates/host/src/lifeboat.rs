@@ -3,11 +3,12 @@
 use baton_attest::identity::{Digest32, PlatformId, encode};
 use baton_attest::policy::TcbPolicy;
 use baton_attest::sigstruct::SigningKey;
-use baton_core::ceremony::{SessionInfo, ShareBox};
+use baton_chain::record::Kind;
+use baton_core::ceremony::{SessionInfo, ShareBox, Subject};
 use baton_core::escrow::Escrow;
 use baton_core::lifeboat::secret::Card;
 use baton_core::lifeboat::{ReleaseEvidence, Released, VERSION};
-use baton_core::messages::Attestation;
+use baton_core::messages::{Attestation, HandoverRequest, Message as _, MessageError};
 use baton_core::order::notice::NoticeEvidence;
 use baton_core::order::signed::SignedOrder;
 use baton_core::seal::Slot;
@@ -16,6 +17,8 @@ use baton_enclave::sim::{Image, Launch, LaunchError, Machine, SimPlatform};
 
 use crate::ceremony::entropy;
 use crate::orders::{OrderLog, OrderLogError};
+use crate::relay::{self, Asked, Channel};
+use crate::seat::{Seat, SeatError};
 use crate::shares::Attested;
 use crate::store::{SealedStore, StoreError};
 
@@ -125,8 +128,7 @@ impl<'m> LifeboatSeat<'m> {
     pub fn card(&mut self) -> Result<(Card, Attested), LifeboatError> {
         let said = self.said(&Request::Card { report_target: self.machine.qe_target() })?;
         let card = minicbor::decode(&said.message).map_err(|_| LifeboatError::Answer)?;
-        let quote = self.machine.quote(&said.report)?;
-        Ok((card, Attested { version: 1, message: said.message, quote, collateral: self.collateral.clone() }))
+        Ok((card, Attested::by(self.machine, said.message, &said.report, &self.collateral)?))
     }
 
     /// Opens a session for one release.
@@ -136,8 +138,7 @@ impl<'m> LifeboatSeat<'m> {
             return Err(LifeboatError::Answer);
         };
         let info = SessionInfo::from_cbor(&session.message).map_err(|e| LifeboatError::Refused(e.to_string()))?;
-        let quote = self.machine.quote(&session.report)?;
-        let attested = Attested { version: 1, message: session.message, quote, collateral: self.collateral.clone() };
+        let attested = Attested::by(self.machine, session.message, &session.report, &self.collateral)?;
         Ok(Opened { session: info, attested, hello })
     }
 
@@ -167,6 +168,26 @@ pub struct Target {
     pub attestation: Attestation,
     /// The machine that the quote shows.
     pub platform: PlatformId,
+}
+
+impl From<Asked> for Target {
+    fn from(asked: Asked) -> Self {
+        Target { request: asked.request, attestation: asked.attestation, platform: asked.platform }
+    }
+}
+
+impl Target {
+    /// Asks an empty seat for its request to a lifeboat's hello, and quotes it.
+    pub fn ask(seat: &mut Seat, hello: Vec<u8>, collateral: &[u8]) -> Result<Self, SeatError> {
+        let platform = seat.launcher().platform_id();
+        relay::answer_hello(seat, hello, Kind::Upgrade, Channel::Quoted { collateral }, platform).map(Target::from)
+    }
+
+    /// What holders agree to, for this target and an order.
+    pub fn subject(&self, order: &SignedOrder) -> Result<Subject, MessageError> {
+        let request = HandoverRequest::from_cbor(&self.request)?.digest();
+        Ok(Subject::Release { order: order.order().digest(), request, platform: self.platform })
+    }
 }
 
 /// Evidence of a release, from the log in which order and release are public.

@@ -2,82 +2,29 @@
 
 use anyhow::{Context, Result, bail};
 use baton_attest::identity::{Digest32, encode};
-use baton_chain::light::{LightBlock, Path};
+use baton_chain::light::LightBlock;
 use baton_chain::record::Kind;
 use baton_core::messages::{HandoverRequest, Message};
 use baton_core::order::judge::OrderEvidence;
-use baton_core::order::notice::{FreshEvidence, NoticeEvidence, export_memo};
+use baton_core::order::notice::{NoticeEvidence, export_memo};
 use baton_core::order::signed::SignedOrder;
 use baton_core::order::{Action, Order, VERSION, fresh_memo};
-use baton_core::policy::{Council, CouncilKey, Member, Policy, Witnesses};
-use baton_core::witness::{Cosigner, orders_origin};
 use baton_devnet::Account;
 use baton_enclave::wire::{OfferEvidence, Reply, Request};
 use baton_host::chain::ChainSource;
 use baton_host::gather::Gather;
-use baton_host::orders::{OrderLog, evidence, links};
+use baton_host::orders::links;
 use baton_host::relay::{self, Asked, Channel, Offered};
 use baton_host::seat::{Seat, SeatError};
-use baton_host::witness::{InMemory, Witness};
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::Signer as _;
 
 use super::Bench;
 use super::scene::{Saved, Scene, hello, pass_on};
+use crate::world::emergency::{NOON, NOTICE_SECS, Public, break_glass, member, member_key, sign};
 use crate::world::ops::trusted;
 
-const NOTICE_SECS: u64 = 3600;
-/// When witnesses first see an order; they read no block.
-const NOON: u64 = 1_790_000_000;
-
-fn member(n: u8) -> SigningKey {
-    SigningKey::from_bytes(&[n; 32])
-}
-
-fn witness(n: u8) -> Option<Cosigner> {
-    Cosigner::from_seed(&format!("w{n}.example"), &[n; 32])
-}
-
-/// Two of three members, two of three witnesses.
-fn break_glass(policy: &mut Policy) {
-    let of = |n: u8| Member { name: format!("member {n}"), key: CouncilKey::Ed25519(member(n).verifying_key().to_bytes()) };
-    policy.council = Some(Council { members: vec![of(41), of(42), of(43)], needed: 2, notice_blocks: 5 });
-    let keys = [51, 52, 53].into_iter().filter_map(|n| Some(witness(n)?.vkey())).collect();
-    policy.witnesses = Some(Witnesses { keys, needed: 2, notice_secs: NOTICE_SECS, dated_exports: false });
-}
-
-/// The witnessed log; as many logs as a host likes, if its witnesses have never seen another one.
-struct Public {
-    log: OrderLog,
-    witnesses: Vec<Witness<InMemory>>,
-}
-
-impl Public {
-    fn new(s: &Scene, witnesses: usize) -> Self {
-        let chain_id = &s.world.chain.config().chain_id;
-        let log = OrderLog::new(chain_id, &[60; 32]);
-        let make = |n: u8| {
-            let mut w = Witness::new(witness(n)?, InMemory::default());
-            w.know(&orders_origin(chain_id), log.public_key());
-            Some(w)
-        };
-        let witnesses = [51, 52, 53].into_iter().filter_map(make).take(witnesses).collect();
-        Public { log, witnesses }
-    }
-
-    fn cosign(&mut self, now: u64) {
-        self.log.cosign(&mut self.witnesses, now);
-    }
-
-    /// The order in the log at noon, and `later` seconds after that again, with `fresh` beside it.
-    fn evidence(&mut self, signed: &SignedOrder, fresh: &str, later: u64) -> Result<OrderEvidence> {
-        let memo = signed.order().memo();
-        self.log.append(&memo);
-        self.cosign(NOON);
-        self.log.append(fresh);
-        self.cosign(NOON + later);
-        let shown = FreshEvidence::Witnessed(self.log.newest(fresh)?);
-        Ok(evidence(signed, Path::default(), self.log.notice(&memo)?, Some(shown)))
-    }
+fn log(s: &Scene, witnesses: usize) -> Public {
+    Public::new(&s.world.chain.config().chain_id, witnesses)
 }
 
 fn order(s: &mut Scene, action: Action) -> Result<Order> {
@@ -91,15 +38,6 @@ fn order(s: &mut Scene, action: Action) -> Result<Order> {
         reason: "a build that nobody voted for".into(),
         action,
     })
-}
-
-fn sign(order: Order, by: &[u8]) -> SignedOrder {
-    let mut signed = SignedOrder::unsigned(order);
-    for n in by {
-        let key = CouncilKey::Ed25519(member(*n).verifying_key().to_bytes());
-        signed.add_council(&key, |b| member(*n).sign(b).to_vec());
-    }
-    signed
 }
 
 /// A scene with a seat of v3 and the order that names it.
@@ -120,7 +58,7 @@ fn offer(s: &mut Scene, asked: &Asked, evidence: &OrderEvidence) -> std::result:
 /// Asks with fresh evidence of an order; `o` is put back afterwards.
 fn attempt(s: &mut Scene, n: &mut Seat, signed: &SignedOrder, witnesses: usize, later: u64) -> Result<std::result::Result<Offered, SeatError>> {
     let asked = relay::ask(&mut s.o, n, Kind::Upgrade, Channel::Local)?;
-    let shown = Public::new(s, witnesses).evidence(signed, &asked.record(0).encode(), later)?;
+    let shown = log(s, witnesses).evidence(signed, &asked.record(0).encode(), later)?;
     let saved = Saved::of(&s.o)?;
     let outcome = offer(s, &asked, &shown);
     saved.put_back(&mut s.o)?;
@@ -149,7 +87,7 @@ pub fn a06(b: &mut Bench) -> Result<()> {
     let mut lifted = sign(Order { chain_id: "other-1".into(), ..good.clone() }, &[]);
     let mut moved = sign(good.clone(), &[]);
     for n in [41, 42] {
-        let key = CouncilKey::Ed25519(member(n).verifying_key().to_bytes());
+        let key = member_key(n);
         let mut taken = Vec::new();
         lifted.add_council(&key, |bytes| {
             taken = member(n).sign(bytes).to_vec();
@@ -160,7 +98,7 @@ pub fn a06(b: &mut Bench) -> Result<()> {
     let outcome = attempt(&mut s, &mut n, &moved, 3, NOTICE_SECS)?;
     b.refused("lifted", "the signatures of another chain's order under this one", "offer/Order/NotEnough", outcome);
     let asked = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
-    let shown = Public::new(&s, 3).evidence(&sign(good.clone(), &[41, 42]), &asked.record(0).encode(), NOTICE_SECS)?;
+    let shown = log(&s, 3).evidence(&sign(good.clone(), &[41, 42]), &asked.record(0).encode(), NOTICE_SECS)?;
     b.control("the order itself", offer(&mut s, &asked, &shown));
     let again = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
     let outcome = offer(&mut s, &again, &shown);
@@ -176,7 +114,7 @@ pub fn a07(b: &mut Bench) -> Result<()> {
     let (mut s, mut n, good) = ordered(b)?;
     let spoiled = |by: &[u8]| {
         let mut signed = sign(good.clone(), by);
-        let key = CouncilKey::Ed25519(member(43).verifying_key().to_bytes());
+        let key = member_key(43);
         signed.add_council(&key, |_| vec![0xff; 63]);
         signed.add_council(&key, |_| Vec::new());
         signed
@@ -218,7 +156,7 @@ pub fn a25(b: &mut Bench) -> Result<()> {
     b.refused("block", "a transaction in the newest block", "offer/Order/Notice/TooFewBlocks", outcome);
     // Two histories, by witnesses that were restored from a backup between.
     let asked = relay::ask(&mut s.o, &mut n, Kind::Upgrade, Channel::Local)?;
-    let (mut first, mut second) = (Public::new(&s, 3), Public::new(&s, 3));
+    let (mut first, mut second) = (log(&s, 3), log(&s, 3));
     let old = first.evidence(&signed, &asked.record(0).encode(), 1)?;
     second.log.append("something else");
     let new = second.evidence(&signed, &asked.record(0).encode(), NOTICE_SECS)?;
@@ -242,7 +180,7 @@ fn rewind(s: &mut Scene, named: (u64, Digest32), headers: Vec<LightBlock>, by: &
     let made = order(s, Action::Rewind { height: named.0, hash: named.1 })?;
     let (_, opening) = hello(&mut s.o)?;
     let nonce = Digest32(opening.nonce);
-    let shown = Public::new(s, 3).evidence(&sign(made, by), &fresh_memo(&nonce), NOTICE_SECS)?;
+    let shown = log(s, 3).evidence(&sign(made, by), &fresh_memo(&nonce), NOTICE_SECS)?;
     let evidence = OrderEvidence { nonce: Some(nonce), links: Some(headers), ..shown }.to_cbor();
     let saved = Saved::of(&s.o)?;
     let outcome = s.o.call(&Request::Command { evidence });
@@ -286,10 +224,9 @@ pub fn a12b_witnessed(b: &mut Bench) -> Result<()> {
     let (_, opening) = hello(&mut s.o)?;
     let nonce = Digest32(opening.nonce);
     let status = s.o.status()?;
-    let mut public = Public::new(&s, 3);
+    let mut public = log(&s, 3);
     let text = export_memo(&nonce, &status.head_hash.0, &[]);
-    public.log.append(&text);
-    public.cosign(NOON);
+    public.show(&text)?;
     let proof = encode(&public.log.newest(&text)?);
     s.o.call(&Request::Date { nonce, proof })?;
     let mut fork = s.world.chain.fork_at(status.head_height)?;
@@ -308,9 +245,9 @@ pub fn a12b_witnessed(b: &mut Bench) -> Result<()> {
     let digest = HandoverRequest::from_cbor(&asked.request)?.digest();
     let text = export_memo(&digest, &s.o.status()?.head_hash.0, &evidence);
     let period = s.v1.policy.chain.trusting_period_secs;
-    let mut public = Public::new(&s, 3);
-    public.log.append(&text);
-    public.cosign(NOON + period + 1);
+    let mut public = log(&s, 3);
+    public.wait(period + 1);
+    public.show(&text)?;
     let request = Request::OfferDated {
         request: asked.request.clone(),
         attestation: asked.attestation.clone(),

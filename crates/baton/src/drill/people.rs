@@ -12,8 +12,9 @@ use baton_host::orders::links;
 use baton_host::relay::{self, Channel};
 
 use super::Cost;
-use super::stage::{NODES, NOTICE_SECS, Public, Stage};
+use super::stage::{NODES, Stage};
 use crate::world::ops::{PLAN_NAME, refusal};
+use crate::world::emergency::{NOTICE_SECS, Public};
 use crate::world::Named;
 
 const ALL: [usize; NODES] = [0, 1, 2];
@@ -27,7 +28,7 @@ pub fn crash_at_x1(s: &mut Stage<'_>) -> Result<Cost> {
     let from = s.world.status(0, Named::V1)?.identity.digest();
     let to = s.world.status(0, Named::V3)?.identity;
     let signed = s.order(from, 1, "v2 dies at its first block; v3 is v2 with the fix", Action::Handover { to });
-    let mut public = Public::of(s, &signed)?;
+    let mut public = s.publish(&signed)?;
     s.say(format!("two of three council members sign an order for v3; three witnesses date it in the log of orders: {}", signed.order().memo()));
     let quiet = hand_over(s, 0, &signed, &mut public);
     let why = refusal(quiet.map(|_| ()))?;
@@ -59,7 +60,7 @@ fn hand_over(s: &mut Stage<'_>, node: usize, signed: &baton_core::order::signed:
     s.world.seat(node, Named::V3)?;
     let (o, n) = s.world.nodes[node].pair("v1", "v3")?;
     let asked = relay::ask(o, n, Kind::Upgrade, Channel::Local)?;
-    let shown = public.evidence(signed, &asked.record(0).encode(), None, None)?;
+    let shown = public.evidence(signed, &asked.record(0).encode(), 60)?;
     relay::hand_over(o, n, &asked, OfferEvidence::Order(shown.to_cbor()), Channel::Local)?;
     o.store_log()?;
     Ok(shown)
@@ -100,7 +101,7 @@ pub fn network_rewind(s: &mut Stage<'_>) -> Result<Cost> {
     s.say(format!("at height 30 the network returns to a snapshot of height {BACK_TO}; enclaves trust header 30, which is no more"));
     let from = s.world.status(0, Named::V1)?.identity.digest();
     let signed = s.order(from, 1, "the network returns to its snapshot", Action::Rewind { height: BACK_TO, hash });
-    let mut public = Public::of(s, &signed)?;
+    let mut public = s.publish(&signed)?;
     public.wait(NOTICE_SECS);
     for i in ALL {
         let head = s.world.status(i, Named::V1)?.head_height;
@@ -108,7 +109,8 @@ pub fn network_rewind(s: &mut Stage<'_>) -> Result<Cost> {
         let Reply::Message { digest: nonce, .. } = s.world.seat(i, Named::V1)?.call(&Request::Hello)? else {
             bail!("the enclave drew no nonce");
         };
-        let shown = public.evidence(&signed, &fresh_memo(&nonce), Some(nonce), Some(down))?;
+        let shown = public.evidence(&signed, &fresh_memo(&nonce), 60)?;
+        let shown = OrderEvidence { nonce: Some(nonce), links: Some(down), ..shown };
         s.world.seat(i, Named::V1)?.call(&Request::Command { evidence: shown.to_cbor() })?;
         if s.world.status(i, Named::V1)?.head_height != BACK_TO {
             bail!("node{i} did not go back");

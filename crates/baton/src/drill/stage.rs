@@ -5,62 +5,42 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use baton_attest::identity::{Digest32, encode};
 use baton_attest::sigstruct::SigningKey;
-use baton_chain::light::{LightBlock, Path as LightPath};
 use baton_core::custody::State;
-use baton_core::order::judge::OrderEvidence;
-use baton_core::order::notice::FreshEvidence;
 use baton_core::order::signed::SignedOrder;
 use baton_core::order::{Action, Order, VERSION};
-use baton_core::policy::{Council, CouncilKey, Member, Origin, Policy, Witnesses};
-use baton_core::witness::{Cosigner, orders_origin};
+use baton_core::policy::Origin;
 use baton_enclave::wire::Request;
-use baton_host::orders::{OrderLog, evidence};
-use baton_host::witness::{InMemory, Witness};
-use ed25519_dalek::{Signer as _, SigningKey as MemberKey};
 
 use super::Cost;
+use crate::world::boats::Boats;
 use crate::world::build::{LEAD_BLOCKS, write_then_rename};
+use crate::world::emergency::{NOON, Public, SIGNERS, break_glass, sign};
 use crate::world::ops::PLAN_NAME;
 use crate::world::{Build, Named, World};
 
 /// Nodes that hold the seed at first.
 pub const NODES: usize = 3;
-/// Notice by witnesses, in seconds.
-pub const NOTICE_SECS: u64 = 3600;
-/// When witnesses first see an order; they read no block.
-const NOON: u64 = 1_790_000_000;
 const ENTRY: &str = "treasure map";
 const SECRET: &[u8] = b"under the third oak";
 
 /// A network on which something goes wrong.
 pub struct Stage<'a> {
     pub world: World,
+    /// Lifeboats, where the network has some.
+    boats: Option<Boats>,
     said: &'a mut dyn FnMut(&str),
     steps: Vec<String>,
 }
 
-fn member(n: u8) -> MemberKey {
-    MemberKey::from_bytes(&[n; 32])
-}
-
-fn witness(n: u8) -> Option<Cosigner> {
-    Cosigner::from_seed(&format!("w{n}.example"), &[n; 32])
-}
-
-/// Two of three members, two of three witnesses.
-fn break_glass(policy: &mut Policy) {
-    let of = |n: u8| Member { name: format!("member {n}"), key: CouncilKey::Ed25519(member(n).verifying_key().to_bytes()) };
-    policy.council = Some(Council { members: vec![of(41), of(42), of(43)], needed: 2, notice_blocks: 5 });
-    let keys = [51, 52, 53].into_iter().filter_map(|n| Some(witness(n)?.vkey())).collect();
-    policy.witnesses = Some(Witnesses { keys, needed: 2, notice_secs: NOTICE_SECS, dated_exports: false });
-}
-
 impl<'a> Stage<'a> {
     /// The network, up to a seed on every node and a value in the vault.
-    pub fn new(dir: &Path, seed: u64, said: &'a mut dyn FnMut(&str)) -> Result<Self> {
+    pub fn new(dir: &Path, seed: u64, with_boats: bool, said: &'a mut dyn FnMut(&str)) -> Result<Self> {
         let mut world = World::create(dir, seed, NODES)?;
         world.produce_until(3)?;
-        let mut stage = Stage { world, said, steps: Vec::new() };
+        let mut stage = Stage { world, boats: None, said, steps: Vec::new() };
+        if with_boats {
+            stage.found_boats()?;
+        }
         stage.put_build(Named::V1, Origin::Genesis, 2, 1, 1)?;
         stage.world.genesis(0)?;
         for i in 1..NODES {
@@ -79,10 +59,38 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
+    fn found_boats(&mut self) -> Result<()> {
+        let tcb = self.world.policy(Origin::Genesis, 2)?.tcb;
+        let boats = Boats::found(&self.world, &tcb)?;
+        for node in 0..NODES {
+            for which in [Named::V1, Named::V2, Named::V3] {
+                boats.give_keys(&self.world.dir().join("nodes").join(format!("node{node}")).join(which.name()))?;
+            }
+        }
+        self.boats = Some(boats);
+        self.say("years before: a council's key in shares for five holders, three lifeboats with one key; policies name both");
+        Ok(())
+    }
+
+    /// The lifeboats.
+    pub fn boats(&self) -> Result<&Boats> {
+        self.boats.as_ref().context("this network has no lifeboats")
+    }
+
+    /// The log of orders with an order in it, seen by all witnesses.
+    pub fn publish(&self, signed: &SignedOrder) -> Result<Public> {
+        let mut public = Public::new(&self.world.chain.config().chain_id, 3);
+        public.show(&signed.order().memo())?;
+        Ok(public)
+    }
+
     /// Makes a build with council and witnesses in its policy, signed by a development key.
     pub fn put_build(&mut self, which: Named, origin: Origin, checkpoint: u64, key: u8, svn: u16) -> Result<Build> {
         let mut policy = self.world.policy(origin, checkpoint)?;
         break_glass(&mut policy);
+        if let Some(boats) = &self.boats {
+            boats.name_in(&mut policy);
+        }
         // Development key 2 is on no list here: it stands for a key of people that nobody knew.
         let lost = baton_attest::identity::Signer([7; 32]);
         policy.builds.signers = vec![SigningKey::development(1)?.signer(), lost];
@@ -201,63 +209,11 @@ impl<'a> Stage<'a> {
             reason: reason.into(),
             action,
         };
-        let mut signed = SignedOrder::unsigned(order);
-        for n in [41, 42] {
-            let key = CouncilKey::Ed25519(member(n).verifying_key().to_bytes());
-            signed.add_council(&key, |b| member(n).sign(b).to_vec());
-        }
-        signed
+        sign(order, &SIGNERS)
     }
 
     /// What a disaster cost where only operators acted.
     pub fn cost(&self, blocks_lost: u64, stood_secs: u64, people: &str, public: &str) -> Cost {
         Cost { blocks_lost, stood_secs, people: people.into(), public: public.into() }
-    }
-}
-
-/// The public log of orders, and three witnesses that know it.
-pub struct Public {
-    log: OrderLog,
-    witnesses: Vec<Witness<InMemory>>,
-    now: u64,
-}
-
-impl Public {
-    /// An order in the log, seen by all witnesses.
-    pub fn of(stage: &Stage<'_>, signed: &SignedOrder) -> Result<Self> {
-        let chain_id = &stage.world.chain.config().chain_id;
-        let log = OrderLog::new(chain_id, &[60; 32]);
-        let make = |n: u8| {
-            let mut w = Witness::new(witness(n)?, InMemory::default());
-            w.know(&orders_origin(chain_id), log.public_key());
-            Some(w)
-        };
-        let witnesses = [51, 52, 53].into_iter().filter_map(make).collect();
-        let mut public = Public { log, witnesses, now: NOON };
-        public.log.append(&signed.order().memo());
-        public.cosign()?;
-        Ok(public)
-    }
-
-    fn cosign(&mut self) -> Result<()> {
-        match self.log.cosign(&mut self.witnesses, self.now).as_slice() {
-            [] => Ok(()),
-            refused => bail!("witnesses refused: {}", refused.join("; ")),
-        }
-    }
-
-    /// Lets time pass.
-    pub fn wait(&mut self, secs: u64) {
-        self.now += secs;
-    }
-
-    /// The evidence for one enclave, with its nonce's text in the log as well.
-    pub fn evidence(&mut self, signed: &SignedOrder, fresh: &str, nonce: Option<Digest32>, links: Option<Vec<LightBlock>>) -> Result<OrderEvidence> {
-        self.log.append(fresh);
-        self.now += 60;
-        self.cosign()?;
-        let shown = FreshEvidence::Witnessed(self.log.newest(fresh)?);
-        let notice = self.log.notice(&signed.order().memo())?;
-        Ok(OrderEvidence { nonce, links, ..evidence(signed, LightPath::default(), notice, Some(shown)) })
     }
 }
