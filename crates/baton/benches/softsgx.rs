@@ -4,6 +4,8 @@
 //!
 //! `BATON_SGX_PROGRAM=v1/program.sgxs BATON_SGX_PROGRAM_2=v2/program.sgxs cargo bench -p baton --bench softsgx`
 //!
+//! Where the program is an ELF file, also how much heap it needs: the handovers, and the largest request.
+//!
 //! CPU time is the kernel's own account of all threads of this process (`/proc/self/task/*/schedstat`,
 //! nanoseconds). Outside is this binary, as it was compiled; inside is the program, as scripts/sgx-build compiled it.
 
@@ -32,14 +34,17 @@ mod linux {
     use baton_attest::report::TargetInfo;
     use baton_chain::record::Kind;
     use baton_core::messages::{Attestation, Challenge, Message};
+    use baton_enclave::serve::MAX_FRAME_BYTES;
     use baton_enclave::wire::{OfferEvidence, Reply, Request};
     use baton_host::link::Launcher;
     use baton_host::relay::{self, Channel};
-    use baton_host::seat::Seat;
+    use baton_host::seat::{Seat, SeatError};
+    use baton_host::sgx::convert::Layout;
+    use baton_host::sgx::sign;
     use baton_host::sgx::soft::SoftMachine;
     use softsgx::Mode;
 
-    const ROUNDS: usize = 7;
+    const ROUNDS: usize = 30;
     const SEED: u64 = 7;
 
     /// CPU time of each thread.
@@ -88,13 +93,47 @@ mod linux {
         };
         let programs: Vec<PathBuf> = [Some(first), named("BATON_SGX_PROGRAM_2")].into_iter().flatten().collect();
         println!("{} validators, {ROUNDS} rounds, seed {SEED}, commit {}", 4, commit());
-        let outside = run(Platform::Sim, None)?;
+        let outside = run(Platform::Sim, None, ROUNDS)?;
         print("sim: this binary", outside);
         for mode in [Mode::Direct, Mode::Trap, Mode::Patched] {
-            let figures = run(Platform::soft_sgx(&programs)?, Some(mode))?;
+            let figures = run(Platform::soft_sgx(&programs)?, Some(mode), ROUNDS)?;
             print(&format!("softsgx, mode {mode:?}"), figures);
         }
+        heap(&programs)
+    }
+
+    /// The smallest heap, of powers of two, in which an enclave comes through.
+    fn heap(programs: &[PathBuf]) -> Result<()> {
+        let read: Vec<Vec<u8>> = programs.iter().map(fs::read).collect::<Result<_, _>>()?;
+        if !read.iter().all(|p| p.starts_with(b"\x7fELF")) {
+            println!("heap: not measured, that needs the programs as ELF files (program.elf)");
+            return Ok(());
+        }
+        let with = |kib: u64| -> Result<Platform> {
+            let layout = Layout { heap_bytes: kib << 10, ..Layout::default() };
+            Ok(Platform::SoftSgx(read.iter().map(|p| sign::program(p, &layout)).collect::<Result<_, _>>()?))
+        };
+        let sizes = || (8..=17).map(|n| 1 << n);
+        let handover = sizes().find(|kib| with(*kib).and_then(|p| run(p, Some(Mode::Direct), 1)).is_ok());
+        let largest = sizes().find(|kib| with(*kib).and_then(largest_request).is_ok());
+        let say = |kib: Option<u64>| kib.map_or("more than 128 MiB".into(), |k| format!("{k} KiB"));
+        println!("heap: a handover, a quote and ten headers come through in {}, a request of {MAX_FRAME_BYTES} bytes in {}", say(handover), say(largest));
         Ok(())
+    }
+
+    /// A path that is as long as a frame may be, of blocks that parse.
+    fn largest_request(platform: Platform) -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let mut w = World::create_on(&dir.path().join("world"), SEED, 1, platform)?;
+        w.produce_until(4)?;
+        let mut seat = seat(&w, "largest", &w.build(Named::V1)?, Some(Mode::Direct))?;
+        let block = baton_host::chain::ChainSource::light_block(&w.chain, 3)?;
+        let blocks = vec![block.clone(); MAX_FRAME_BYTES / encode(&block).len() - 1];
+        let request = Request::Advance { path: encode(&baton_chain::light::Path { from_next_validators: None, blocks }) };
+        match seat.call(&request) {
+            Err(SeatError::Refused(_)) => Ok(()),
+            other => bail!("expected a refusal, got {other:?}"),
+        }
     }
 
     fn print(what: &str, f: Figures) {
@@ -120,7 +159,7 @@ mod linux {
         Ok(seat)
     }
 
-    fn run(platform: Platform, mode: Option<Mode>) -> Result<Figures> {
+    fn run(platform: Platform, mode: Option<Mode>, rounds: usize) -> Result<Figures> {
         let dir = tempfile::tempdir()?;
         let mut w = World::create_on(&dir.path().join("world"), SEED, 1, platform)?;
         w.produce_until(3)?;
@@ -140,7 +179,7 @@ mod linux {
         }
         o.start()?;
         let (mut handover, mut start, mut wall) = (Vec::new(), Vec::new(), Vec::new());
-        for round in 0..ROUNDS {
+        for round in 0..rounds {
             let mut n = seat(&w, &format!("n{round}"), &v2, mode)?;
             let asked = relay::ask(&mut o, &mut n, Kind::Upgrade, Channel::Local)?;
             let tx = w.publish(&asked.record(proposal).encode())?;
@@ -158,8 +197,8 @@ mod linux {
             wall.push(wall_a + wall_c);
             start.push(b);
         }
-        let header = headers(&w, &v1, mode)?;
-        let (report_offer, quote_offer) = offers(&w, &v2, &mut o, mode)?;
+        let header = headers(&w, &v1, mode, rounds)?;
+        let (report_offer, quote_offer) = offers(&w, &v2, &mut o, mode, rounds)?;
         Ok(Figures { handover, start, wall, header, report_offer, quote_offer })
     }
 
@@ -181,9 +220,9 @@ mod linux {
     }
 
     /// An enclave follows ten adjacent headers.
-    fn headers(w: &World, v1: &Build, mode: Option<Mode>) -> Result<Vec<u64>> {
+    fn headers(w: &World, v1: &Build, mode: Option<Mode>, rounds: usize) -> Result<Vec<u64>> {
         let mut out = Vec::new();
-        for round in 0..ROUNDS {
+        for round in 0..rounds {
             let mut seat = seat(w, &format!("h{round}"), v1, mode)?;
             let from = seat.status()?.head_height;
             let blocks = (from + 1..=from + 10).map(|h| baton_host::chain::ChainSource::light_block(&w.chain, h));
@@ -196,10 +235,10 @@ mod linux {
     }
 
     /// A rehearsal's offer to a report, and to a quote: between them lies the verification of the quote.
-    fn offers(w: &World, v2: &Build, o: &mut Seat, mode: Option<Mode>) -> Result<(Vec<u64>, Vec<u64>)> {
+    fn offers(w: &World, v2: &Build, o: &mut Seat, mode: Option<Mode>, rounds: usize) -> Result<(Vec<u64>, Vec<u64>)> {
         let collateral = w.collateral()?;
         let mut out = [Vec::new(), Vec::new()];
-        for round in 0..ROUNDS {
+        for round in 0..rounds {
             let channels = [Channel::Local, Channel::Quoted { collateral: &collateral }];
             for (channel, figures) in channels.into_iter().zip(&mut out) {
                 let mut n = seat(w, &format!("q{round}-{}", figures.len() + usize::from(matches!(channel, Channel::Local)) * 100), v2, mode)?;
