@@ -11,6 +11,8 @@
     allow(dead_code)
 )]
 
+// Layouts of KEYREQUEST, REPORT and the like are this crate's own, although others here have them too: it stands
+// alone for those who use it without the rest, and checks the rest as something that was written twice.
 mod device;
 mod hook;
 mod image;

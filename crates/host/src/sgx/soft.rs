@@ -22,6 +22,7 @@ pub struct SoftMachine {
     machine: Rc<Machine>,
     platform: Platform,
     mode: Mode,
+    strict: bool,
 }
 
 impl SoftMachine {
@@ -29,12 +30,18 @@ impl SoftMachine {
     pub fn new(machine: Rc<Machine>) -> Self {
         let seed = hash("baton softsgx machine v1", &[&machine.platform().ppid()]);
         let platform = Platform::from_seed(seed.0).with_cpu_svn(machine.cpu().cpu_svn());
-        SoftMachine { machine, platform, mode: Mode::default() }
+        SoftMachine { machine, platform, mode: Mode::default(), strict: false }
     }
 
     /// With another way into and out of enclaves.
     pub fn with_mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
+        self
+    }
+
+    /// With a SYSCALL inside an enclave as a fault, as on hardware; where the kernel cannot, nothing launches.
+    pub fn with_strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
         self
     }
 
@@ -51,7 +58,7 @@ impl SoftMachine {
 
 impl Launcher for SoftMachine {
     fn launch(&self, image: &Image, how: &Launch, opening: &Opening) -> Result<Box<dyn EnclaveLink>, SeatError> {
-        let builder = Device::builder().platform(self.platform.clone()).mode(self.mode);
+        let builder = Device::builder().platform(self.platform.clone()).mode(self.mode).strict(self.strict);
         let device = move || builder.build().map_err(|e| e.to_string());
         Ok(Box::new(launch(device, image, how.debug, opening)?))
     }
