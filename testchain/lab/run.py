@@ -150,11 +150,11 @@ class Run:
         else:
             node.start(binary=binary, guard=baton.guard(PLAN) if binary else (), arguments=arguments)
 
-    def supervise(self, nodes, tries=12):
-        """What a supervisor does: starts cosmovisor again whenever it ended, until each node's RPC answers."""
+    def supervise(self, nodes, height, tries=12, timeout=300):
+        """What a supervisor does: starts cosmovisor again whenever it ended, until each node has a block of this height."""
         def once(i):
             node = self.net.nodes[i]
-            if node.rpc.height():
+            if (node.rpc.height() or 0) >= height:
                 return True
             if not (node.process and node.process.alive()):
                 if starts[i] == tries:
@@ -165,7 +165,7 @@ class Run:
             return False
 
         starts = {i: 0 for i in nodes}
-        until("all nodes after restarts by their supervisors", lambda: all([once(i) for i in nodes]), 180, 0.5)
+        until(f"height {height} after restarts by supervisors", lambda: all([once(i) for i in nodes]), timeout, 0.5)
         self.t.say("starts by supervisors: " + ", ".join(f"node{i} {n}" for i, n in starts.items()))
 
     # -- the vote

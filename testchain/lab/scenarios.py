@@ -54,7 +54,7 @@ def no_one_prepared(run):
                 run.t.say(f"node{i}: handed over at X by hand, with the chain's node down")
             else:
                 baton.answer.write_text("0")
-        run.supervise(run.all())
+        run.supervise(run.all(), height + 3)
     else:
         run.replace_binaries()
     run.net.wait_height(height + 3)
@@ -86,7 +86,7 @@ def late(run, helped=True):
     run.start_node(away)
     run.t.say(f"node{away} comes back, {LATE_BLOCKS} blocks late")
     if run.cosmovisor:
-        run.supervise([away])
+        run.supervise([away], height + LATE_BLOCKS)
     else:
         run.wait_halt(height, [away])
         run.replace_binaries([away])
@@ -149,7 +149,7 @@ def overwritten(run):
     run.deliver("v2b", [away])
     run.start_node(away)
     if run.cosmovisor:
-        run.supervise([away])
+        run.supervise([away], height + 20)
     else:
         run.wait_halt(height, [away])
         run.replace_binaries([away])
@@ -308,7 +308,7 @@ def killed(run):
         run.t.say("kill -9 of every cosmovisor at the moment of the halt")
         for node in run.net.nodes:
             node.stop()
-        run.supervise(run.all())
+        run.supervise(run.all(), height + 3)
     run.cross(height)
     run.settled()
 
