@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use baton_core::shares::Purpose;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{acceptance, build, doctor, drill, evidence, evidence_show, lifeboat, light, log, order, policy, quote, sit_out, snapshot, witness};
+use crate::commands::{acceptance, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, node as node_commands, order, policy, proposal, quote, record_evidence, sit_out, snapshot, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 use crate::world::Platform;
@@ -18,6 +18,7 @@ macro_rules! examples {
     };
 }
 
+pub mod node;
 mod orders;
 mod platform;
 mod recovery;
@@ -103,6 +104,38 @@ enum Command {
     /// Developers' signatures on builds
     #[command(subcommand)]
     Sigstruct(SigstructCommand),
+    /// Write the home of a node
+    Init(node::InitArgs),
+    /// Run the daemon of a node
+    Node(node::NodeRunArgs),
+    /// Make the first seed of a new network
+    Genesis(node::GenesisArgs),
+    /// Get the keyring from a peer of the same build
+    Join(node::JoinArgs),
+    /// Take over what the network's old enclave sealed under MRSIGNER
+    Import(node::ImportArgs),
+    /// Chain, plan, custody, peers and barrier of a node, on one screen
+    Status(node::StatusArgs),
+    /// Hand a canary from the build in use to each newer one, and onward
+    Rehearse(node::RehearseArgs),
+    /// Do by hand whatever can be done now for a plan
+    Upgrade(node::UpgradeArgs),
+    /// What supervisors call
+    #[command(subcommand)]
+    Hook(node::HookCommand),
+    /// Run a command only if the handover to its build is confirmed on this machine
+    Guard(node::GuardArgs),
+    /// The example application's values
+    #[command(subcommand)]
+    Vault(node::VaultCommand),
+    /// Records of transfers on chain
+    #[command(subcommand)]
+    Record(node::RecordCommand),
+    /// Upgrade proposals
+    #[command(subcommand)]
+    Proposal(node::ProposalCommand),
+    /// Make a build for platform sim
+    SimBuild(node::SimBuildArgs),
 }
 
 /// Arguments of `baton convert`.
@@ -332,6 +365,8 @@ pub struct LightArgs {
 enum EvidenceCommand {
     /// Show what is in a file of evidence, without verifying it
     Show(EvidenceShowArgs),
+    /// Record what a vote on a live chain looks like
+    Record(node::EvidenceRecordArgs),
     /// Verify a file of evidence: the vote, else the inclusion, else the path
     Verify(EvidenceArgs),
 }
@@ -376,6 +411,8 @@ pub struct EvidenceArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
+    /// Make a policy from a live chain
+    New(Box<node::PolicyNewArgs>),
     /// Show a policy in both forms, with its digest
     Show(PolicyArgs),
     /// Say what a policy means, what it leaves open and what it makes impossible
@@ -471,8 +508,10 @@ fn run(cli: Cli) -> Exit {
         Command::Doctor(args) => (doctor::doctor(&args), args.json),
         Command::Quote(QuoteCommand::Verify(args)) => (quote::verify(&args), args.json),
         Command::Light(LightCommand::Verify(args)) => (light::verify(&args), args.json),
+        Command::Evidence(EvidenceCommand::Record(args)) => (record_evidence::record(&args), args.at.json),
         Command::Evidence(EvidenceCommand::Show(args)) => (evidence_show::show(&args), args.json),
         Command::Evidence(EvidenceCommand::Verify(args)) => (evidence::verify(&args), args.json),
+        Command::Policy(PolicyCommand::New(args)) => (proposal::policy_new(&args), args.json),
         Command::Policy(PolicyCommand::Show(args)) => (policy::show(&args), args.json),
         Command::Policy(PolicyCommand::Check(args)) => (policy::check(&args), args.json),
         Command::Log(LogCommand::Show(args)) => (log::show(&args), args.json),
@@ -498,6 +537,22 @@ fn run(cli: Cli) -> Exit {
         Command::Sign(args) => (build::sign(&args), args.json),
         Command::Measure(args) => (build::measure(&args), args.json),
         Command::Sigstruct(SigstructCommand::Show(args)) => (build::sigstruct(&args), args.json),
+        Command::Init(args) => (node_commands::init(&args), args.at.json),
+        Command::Node(args) => (node_commands::node(&args), args.at.json),
+        Command::Genesis(args) => (node_commands::genesis(&args), args.at.json),
+        Command::Join(args) => (node_commands::join(&args), args.at.json),
+        Command::Import(args) => (node_commands::import(&args), args.at.json),
+        Command::Status(args) => (node_commands::status(&args), args.at.json),
+        Command::Rehearse(args) => (node_commands::rehearse(&args), args.at.json),
+        Command::Upgrade(args) => (node_commands::upgrade(&args), args.at.json),
+        Command::Hook(node::HookCommand::CustomPreUpgrade(args)) => (guard::hook(&args), args.at.json),
+        Command::Guard(args) => (guard::guard(&args), args.at.json),
+        Command::Vault(node::VaultCommand::Put(args)) => (node_commands::vault_put(&args), args.at.json),
+        Command::Vault(node::VaultCommand::Get(args)) => (node_commands::vault_get(&args), args.at.json),
+        Command::Record(node::RecordCommand::Send(args)) => (node_commands::record_send(&args), args.at.json),
+        Command::Proposal(node::ProposalCommand::New(args)) => (proposal::new(&args), args.json),
+        Command::Proposal(node::ProposalCommand::Check(args)) => (proposal::check(&args), args.at.json),
+        Command::SimBuild(args) => (proposal::sim_build(&args), args.json),
     };
     finish(answer, json)
 }

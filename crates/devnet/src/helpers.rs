@@ -53,6 +53,14 @@ impl Devnet {
         self.key(account).address()
     }
 
+    /// The secp256k1 key of an account, 32 bytes. It protects nothing.
+    ///
+    /// # Panics
+    /// When the configuration has no such account.
+    pub fn account_secret(&self, account: Account) -> [u8; 32] {
+        self.key(account).secret()
+    }
+
     /// Takes a transaction into the mempool, after the checks of a node; returns its hash. During a halt it
     /// is taken all the same and lost when the chain goes on: wait for inclusion, send again.
     pub fn submit(&mut self, bytes: &[u8]) -> Result<Hash, SubmitError> {

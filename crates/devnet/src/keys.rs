@@ -53,6 +53,10 @@ impl AccountKey {
         }
     }
 
+    pub(crate) fn secret(&self) -> [u8; 32] {
+        self.0.to_bytes().into()
+    }
+
     pub(crate) fn public(&self) -> Vec<u8> {
         self.0
             .verifying_key()

@@ -275,17 +275,17 @@ impl Shared {
         let Some(store) = store else {
             return Ok(json!({"response": {"code": 6, "log": format!("unknown query path {path}"), "height": "0"}}));
         };
+        // A node says the same of a state that is gone and of one that is not there yet.
+        let none = json!({
+            "code": 7, "log": "proof is unexpectedly empty; ensure height has not been pruned: invalid request", "info": "",
+            "index": "0", "key": null, "value": null, "proofOps": null, "height": "0", "codespace": "store",
+        });
         if height < self.pruned_below.load(Ordering::Relaxed) {
-            let log = format!("failed to load state at height {height}; version does not exist");
-            return Ok(json!({"response": {"code": 38, "log": log, "height": "0"}}));
+            return Ok(json!({"response": none}));
         }
         let response = match chain.query(store, &key, height) {
             Ok(answer) => found(store, &key, height, &answer, params["prove"].as_bool().unwrap_or(false)),
-            Err(QueryError::NoState { height, latest }) => json!({
-                "code": 18,
-                "log": format!("cannot query with height in the future; please provide a valid height: {height} above {latest}"),
-                "height": "0",
-            }),
+            Err(QueryError::NoState { .. }) => none,
             Err(e) => json!({"code": 6, "log": e.to_string(), "height": "0"}),
         };
         Ok(json!({"response": response}))

@@ -126,15 +126,19 @@ impl Bundle {
         let gather = Gather::new(source, policy);
         let mut starts = starts.to_vec();
         starts.push(policy.checkpoint.height);
+        starts.sort_unstable();
+        starts.dedup();
+        let mut failed = None;
+        let mut led = 0;
+        // One start may be pruned where the others are not.
         for start in starts.into_iter().filter(|s| *s <= top) {
-            kept.block(start)?;
-            for goal in [top.saturating_sub(1), top] {
-                kept.path(&gather, start, goal)?;
+            match kept.way(&gather, start, proposal, top) {
+                Ok(()) => led += 1,
+                Err(e) => failed = Some(e),
             }
-            let (before, at) = gather.vote_end_heights(proposal, top)?;
-            kept.block(before)?;
-            kept.block(at)?;
-            kept.path(&gather, start, at)?;
+        }
+        if let (0, Some(e)) = (led, failed) {
+            return Err(e.into());
         }
         Ok(Bundle {
             version: VERSION,
@@ -203,6 +207,18 @@ impl Recorder<'_> {
             self.blocks.insert(height, self.source.light_block(height)?);
         }
         Ok(())
+    }
+
+    /// The way from a trusted height to the plan, and to the end of its vote.
+    fn way(&mut self, gather: &Gather<'_>, start: u64, proposal: u64, top: u64) -> Result<(), GatherError> {
+        self.block(start)?;
+        for goal in [top.saturating_sub(1), top] {
+            self.path(gather, start, goal)?;
+        }
+        let (before, at) = gather.vote_end_heights(proposal, top)?;
+        self.block(before)?;
+        self.block(at)?;
+        self.path(gather, start, at)
     }
 
     fn path(&mut self, gather: &Gather<'_>, from: u64, to: u64) -> Result<(), GatherError> {

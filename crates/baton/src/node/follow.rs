@@ -3,6 +3,7 @@
 //! It works whatever the enclaves do, because the last blocks before a halt are there for a moment only: a supervisor
 //! kills the chain's node within a second of the plan's height. What it sees is a hint; enclaves judge proofs.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -94,11 +95,31 @@ pub fn passed_upgrades(rpc: &RpcSource, mut wanted: impl FnMut(u64, &Plan) -> bo
     Ok(None)
 }
 
+/// Where a home says which build a plan names, for the guard, which opens no database.
+pub fn plan_file(home: &Path, plan: &str) -> PathBuf {
+    home.join("plans").join(format!("{}.json", hex::encode(plan)))
+}
+
+/// Writes a plan down for the guard.
+pub fn write_plan(home: &Path, plan: &KnownPlan) -> anyhow::Result<()> {
+    let (measurement, unreadable) = match read_info(&plan.info) {
+        Ok(build) => (build.map(|b| b.measurement.to_string()), None),
+        Err(e) => (None, Some(e.to_string())),
+    };
+    let path = plan_file(home, &plan.name);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let text = serde_json::json!({"name": plan.name, "height": plan.height, "measurement": measurement, "unreadable": unreadable});
+    Ok(super::config::write_private(&path, format!("{text:#}\n").as_bytes())?)
+}
+
 /// The thread's state.
 pub struct Follower {
     rpc: RpcSource,
     db: Arc<Db>,
     shared: Arc<Shared>,
+    home: PathBuf,
     poll: Duration,
     kept_upto: u64,
     last_plan: Option<KnownPlan>,
@@ -106,8 +127,8 @@ pub struct Follower {
 
 impl Follower {
     /// A follower of one chain.
-    pub fn new(rpc: RpcSource, db: Arc<Db>, shared: Arc<Shared>, poll: Duration) -> Self {
-        Follower { rpc, db, shared, poll, kept_upto: 0, last_plan: None }
+    pub fn new(rpc: RpcSource, db: Arc<Db>, shared: Arc<Shared>, home: PathBuf, poll: Duration) -> Self {
+        Follower { rpc, db, shared, home, poll, kept_upto: 0, last_plan: None }
     }
 
     /// Follows until told to stop.
@@ -172,7 +193,7 @@ impl Follower {
         }
         let carried = passed_upgrades(&self.rpc, |_, p| p.same_as(&plan))?;
         let known = KnownPlan { name: plan.name, height, info: plan.info, proposal: carried.map_or(0, |(id, _)| id), at_x: false };
-        if let Err(e) = self.db.note_plan(&known) {
+        if let Err(e) = self.db.note_plan(&known).map_err(anyhow::Error::from).and_then(|()| write_plan(&self.home, &known)) {
             tracing::error!(error = %e, "the plan was not noted");
         }
         self.kept_upto = 0;

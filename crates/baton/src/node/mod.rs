@@ -32,7 +32,7 @@ use baton_enclave::wire::{Request, Status};
 use baton_host::chain::ChainSource;
 use baton_host::relay::Asked;
 use baton_host::rpc::{CommandSigner, Fee, Keyfile, RpcConfig, RpcSource};
-use baton_host::seat::Seat;
+use baton_host::seat::{Seat, SeatError};
 
 use config::{Config, Home, HomeLock};
 use db::Db;
@@ -89,6 +89,7 @@ pub struct Node {
     sources: Sources,
     shared: Arc<Shared>,
     waiting: Option<Waiting>,
+    searched: Option<Instant>,
     failing: BTreeMap<String, Failing>,
     bad_builds: Vec<String>,
     warnings: Vec<String>,
@@ -136,6 +137,7 @@ impl Node {
             sources: Sources { db, rpc, peers },
             shared: Arc::default(),
             waiting: None,
+            searched: None,
             failing: BTreeMap::new(),
             bad_builds: Vec::new(),
             warnings: Vec::new(),
@@ -165,7 +167,7 @@ impl Node {
     /// A follower for this node.
     pub fn follower(&self) -> Follower {
         let poll = Duration::from_millis(self.home.config().chain.poll_ms);
-        Follower::new(self.sources.rpc.clone(), self.sources.db.clone(), self.shared.clone(), poll)
+        Follower::new(self.sources.rpc.clone(), self.sources.db.clone(), self.shared.clone(), self.home.dir().into(), poll)
     }
 
     /// Looks for new builds in the folder.
@@ -226,6 +228,10 @@ impl Node {
                 done.extend(more);
             }
             Err(e) => {
+                // An enclave that ended is started again from its files; which one, the error does not say.
+                if e.chain().any(|c| matches!(c.downcast_ref(), Some(SeatError::Link(_)))) {
+                    self.places.iter_mut().for_each(|p| p.seat.stop());
+                }
                 let text = format!("{e:#}");
                 let known = self.failing.get(name);
                 if known.is_none_or(|k| k.text != text) {
@@ -245,6 +251,7 @@ impl Node {
     /// Forgets that steps failed: an operator asks for them now.
     pub fn try_all_again(&mut self) {
         self.failing.clear();
+        self.searched = None;
     }
 
     /// Starts every enclave that does not run, and shows each new one its policy's checkpoint.
@@ -309,6 +316,11 @@ impl Node {
         let mut all: Vec<usize> = (0..self.places.len()).filter(|i| self.places.get(*i).is_some_and(serving)).collect();
         all.sort_by_key(|i| self.places.get(*i).and_then(|p| p.status.as_ref()).map(|s| (s.at_x, s.identity.svn)));
         all.pop()
+    }
+
+    /// The newest height that is known of, also while nobody answers for the chain.
+    fn known_height(&self) -> u64 {
+        self.shared.view().height.max(self.sources.db.blocks().ok().and_then(|(_, newest)| newest).unwrap_or(0))
     }
 
     fn find(&self, measurement: &Measurement) -> Option<usize> {

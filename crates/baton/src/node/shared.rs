@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use baton_chain::policy::ChainPolicy;
 use serde_json::Value;
 
+use super::db::KnownPlan;
 use super::follow::View;
 
 /// What is known of a peer.
@@ -17,6 +18,8 @@ pub struct PeerState {
     pub error: Option<String>,
     /// Its barrier receipts, by measurement (hexadecimal).
     pub receipts: BTreeMap<String, Vec<u8>>,
+    /// The plans that it has seen: hints, which only an enclave's verdict makes more of.
+    pub plans: Vec<KnownPlan>,
 }
 
 #[derive(Default)]

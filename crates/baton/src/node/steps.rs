@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use baton_attest::identity::{Measurement, hash};
+use baton_chain::gov::{PLAN_KEY, Plan, UPGRADE_STORE};
 use baton_chain::info::read_info;
 use baton_chain::record::Kind;
 use baton_core::custody::State;
@@ -11,6 +12,7 @@ use baton_enclave::wire::{AttestedReceipt, OfferEvidence, Reply, Request, Status
 use baton_host::chain::ChainSource;
 use baton_host::gather::Gather;
 use baton_host::relay::{self, Channel};
+use prost::Message;
 use serde_json::json;
 
 use super::db::KnownPlan;
@@ -35,6 +37,9 @@ pub(super) const STEPS: &[(&str, Step)] = &[
 
 /// A record that is in no block after this long is sent again, in a transfer of its own.
 const RESEND: Duration = Duration::from_secs(60);
+
+/// How often the passed proposals are searched for a build that holds nothing.
+const SEARCH_EVERY: Duration = Duration::from_secs(10);
 
 fn done(step: &'static str, text: impl Into<String>) -> Result<Vec<Done>> {
     Ok(vec![Done { step, text: text.into() }])
@@ -109,6 +114,30 @@ impl Node {
         Ok(false)
     }
 
+    /// True if a header at the plan's height, or just below it, shows this very plan: a cancelled or overwritten one is none.
+    fn shows(&self, plan: &KnownPlan) -> bool {
+        [plan.height, plan.height.saturating_sub(1)].into_iter().any(|header| {
+            let proof = self.sources.state(UPGRADE_STORE, PLAN_KEY, header).ok();
+            let shown = proof.and_then(|p| p.value).and_then(|v| Plan::decode(v.as_slice()).ok());
+            shown.is_some_and(|s| s.name == plan.name && s.info == plan.info && u64::try_from(s.height) == Ok(plan.height))
+        })
+    }
+
+    /// Passed proposals that name a build in the folder which holds nothing: how a node that slept finds its plan.
+    fn searched_plans(&mut self) -> Vec<KnownPlan> {
+        if self.searched.is_some_and(|t| t.elapsed() < SEARCH_EVERY) || self.holder().is_none() {
+            return Vec::new();
+        }
+        self.searched = Some(Instant::now());
+        let empty: Vec<Measurement> = (0..self.places.len()).filter(|i| self.state(*i) == State::Empty).map(|i| self.places[i].build.measurement).collect();
+        empty.iter().filter_map(|m| self.plan_for(m).ok().flatten()).collect()
+    }
+
+    /// What peers say of plans.
+    fn hints(&self) -> Vec<KnownPlan> {
+        self.shared.peers().into_values().flat_map(|p| p.plans).filter(|p| p.proposal > 0).collect()
+    }
+
     /// The plan that names a build: one that was seen here, else one among the chain's passed proposals.
     pub(super) fn plan_for(&self, measurement: &Measurement) -> Result<Option<KnownPlan>> {
         let names = |info: &str| matches!(read_info(info), Ok(Some(b)) if b.measurement == *measurement);
@@ -116,11 +145,16 @@ impl Node {
         if let Some(plan) = known.into_iter().rev().find(|p| names(&p.info) && p.proposal > 0) {
             return Ok(Some(plan));
         }
-        let found = passed_upgrades(&self.sources.rpc, |_, plan| names(&plan.info))?;
-        let Some((proposal, plan)) = found else { return Ok(None) };
+        let found = passed_upgrades(&self.sources.rpc, |_, plan| names(&plan.info));
+        // With a dead RPC a peer's word is enough to find the evidence, which the enclave then judges.
+        if let Some(hint) = self.hints().into_iter().find(|p| names(&p.info)).filter(|_| !matches!(found, Ok(Some(_)))) {
+            return Ok(Some(hint));
+        }
+        let Some((proposal, plan)) = found? else { return Ok(None) };
         let height = u64::try_from(plan.height).unwrap_or(0);
         let plan = KnownPlan { name: plan.name, height, info: plan.info, proposal, at_x: false };
         self.sources.db.note_plan(&plan)?;
+        super::follow::write_plan(self.home.dir(), &plan)?;
         Ok(Some(plan))
     }
 }
@@ -247,16 +281,20 @@ fn go_on(node: &mut Node, c: &Coming, w: Waiting) -> Result<Vec<Done>> {
 
 /// The handover at X, for a node that was late: no record before it, one after it.
 fn at_x(node: &mut Node) -> Result<Vec<Done>> {
-    // The plan that the chain shows, else one whose height has come and whose evidence was kept.
-    let view = node.shared.view();
-    let mut plans: Vec<KnownPlan> = view.plan.map(|p| p.plan).into_iter().collect();
+    // The plan that the chain shows, else one that was seen here or at a peer, else one among the passed proposals.
+    let pending = node.shared.view().plan.map(|p| p.plan);
+    let mut plans: Vec<KnownPlan> = pending.into_iter().collect();
     plans.extend(node.sources.db.plans()?.into_iter().rev());
+    plans.extend(node.hints().into_iter().filter(|p| p.at_x));
+    plans.extend(node.searched_plans());
+    let height = node.known_height();
     for plan in plans {
         let Ok(Some(named)) = read_info(&plan.info) else { continue };
         let (Some(target), Some(source)) = (node.find(&named.measurement), node.giver_for(&named.measurement)) else { continue };
-        let due = view.height.saturating_add(1) >= plan.height && plan.proposal > 0;
-        let newer = node.places[target].status.as_ref().map(|s| s.identity.svn) >= node.places[source].status.as_ref().map(|s| s.identity.svn);
-        if !due || !newer || node.is_confirmed(source, target) || matches!(node.state(target), State::Holding | State::Offered | State::Confirmed | State::Retired) {
+        let due = (plan.at_x || height.saturating_add(1) >= plan.height) && plan.proposal > 0;
+        let svn = |i: usize| node.places.get(i).and_then(|p| p.status.as_ref()).map(|s| s.identity.svn);
+        let holds = matches!(node.state(target), State::Holding | State::Offered | State::Confirmed | State::Retired);
+        if !due || svn(target) < svn(source) || holds || node.is_confirmed(source, target) || !node.shows(&plan) {
             continue;
         }
         return hand_over_at_x(node, &plan, source, target);
@@ -279,6 +317,9 @@ fn hand_over_at_x(node: &mut Node, plan: &KnownPlan, source: usize, target: usiz
     relay::hand_over(&mut o.seat, &mut n.seat, &asked, OfferEvidence::AtX(evidence.to_cbor()), Channel::Local)?;
     let text = format!("{} handed over to {} at X = {} for plan {:?}; its record follows once the chain makes blocks", o.build.name, n.build.name, plan.height, plan.name);
     node.sources.db.owe(&asked.record(plan.proposal).encode())?;
+    // The enclave has verified this very plan, whoever named it: now the guard may know it.
+    node.sources.db.note_plan(plan)?;
+    super::follow::write_plan(node.home.dir(), plan)?;
     node.refresh_status(source)?;
     node.refresh_status(target)?;
     done("at X", text)
@@ -321,7 +362,7 @@ fn activate(node: &mut Node) -> Result<Vec<Done>> {
         }
         let measurement = node.at(i)?.build.measurement;
         let Some(plan) = node.plan_for(&measurement)? else { continue };
-        if !plan.at_x && node.shared.view().height < plan.height {
+        if !plan.at_x && node.known_height() < plan.height {
             continue;
         }
         let policy = node.at(i)?.build.policy.chain.clone();

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+
+use super::db::KnownPlan;
 use super::http::is_index;
 use super::peers::Peer;
 use super::shared::Shared;
@@ -15,6 +18,8 @@ const EVERY: Duration = Duration::from_millis(1500);
 const LIMIT: Duration = Duration::from_secs(3);
 /// Records of the vault that are taken from a peer in one round.
 const MAX_RECORDS: usize = 1000;
+/// Plans that are taken from a peer.
+const MAX_PLANS: usize = 100;
 /// Largest record of the vault, in bytes (1 MiB).
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
@@ -59,7 +64,21 @@ fn look(peer: &Peer, shared: &Shared, vault: &Path) {
             });
         }
     }
+    if let Ok(plans) = peer.get_json("/v1/plans") {
+        let plans: Vec<KnownPlan> = plans.as_array().into_iter().flatten().take(MAX_PLANS).filter_map(plan).collect();
+        shared.set_peer(&url, |p| p.plans = plans);
+    }
     replicate(peer, vault);
+}
+
+fn plan(v: &Value) -> Option<KnownPlan> {
+    Some(KnownPlan {
+        name: v["name"].as_str()?.into(),
+        height: v["height"].as_u64()?,
+        info: v["info"].as_str()?.into(),
+        proposal: v["proposal"].as_u64()?,
+        at_x: v["at_x"].as_bool()?,
+    })
 }
 
 fn replicate(peer: &Peer, vault: &Path) {

@@ -19,6 +19,8 @@ const DIRECT: i32 = 1;
 /// x/auth: address -> account.
 const ACCOUNT: u8 = 0x01;
 const AUTH_STORE: &str = "acc";
+/// How many times a transaction is signed again for a later sequence.
+const MAX_WAITING: usize = 3;
 
 /// What a transaction pays.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,9 +232,38 @@ impl Keyfile {
     }
 }
 
+/// The sequence that a node asks for instead of the one that was signed.
+fn expected_sequence(log: &str) -> Option<u64> {
+    let rest = log.contains("sequence").then(|| log.split_once("expected "))??.1;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
 impl Sender for Keyfile {
     fn send(&mut self, chain: &RpcSource, memo: &str) -> Result<[u8; 32], SendError> {
-        let account = self.account(chain)?;
+        let mut account = self.account(chain)?;
+        for _ in 0..MAX_WAITING {
+            match send_raw(chain, &self.transaction(&chain.config().chain_id, &account, memo)) {
+                // Transactions that still wait for a block have used the sequence that the state shows.
+                Err(SendError::CheckTx { log, .. }) if expected_sequence(&log).is_some_and(|s| s > account.sequence) => {
+                    account.sequence = expected_sequence(&log).unwrap_or(account.sequence);
+                }
+                other => return other,
+            }
+        }
         send_raw(chain, &self.transaction(&chain.config().chain_id, &account, memo))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequence_that_a_node_expects_is_read_and_nothing_else() {
+        assert_eq!(expected_sequence("account sequence mismatch, expected 3, got 2: incorrect account sequence"), Some(3));
+        assert_eq!(expected_sequence("the sequence is 4, expected 7: sign again"), Some(7));
+        for other in ["", "expected 3", "insufficient funds, expected 5", "sequence 9"] {
+            assert_eq!(expected_sequence(other).filter(|_| other.contains("sequence")), None, "{other}");
+        }
     }
 }
