@@ -15,6 +15,8 @@ use crate::hpke_box::{BoxError, PublicKey, RecipientKey, SealedBox, seal_to};
 use crate::platform::Platform;
 use crate::shares::{Collector, Combined, Share, ShareFault, TooFewShares, Transcript};
 
+pub mod network;
+
 /// The version of sessions and boxes.
 pub const VERSION: u8 = 1;
 /// Largest box that is read, in bytes.
@@ -166,7 +168,19 @@ impl Session {
 
     /// Opens boxes and puts the secret together. What is bad is skipped and named.
     pub fn combine(&self, transcript: &Transcript, subject: &Subject, boxes: &[ShareBox]) -> Result<Combined, TooFewShares> {
+        self.combine_with(transcript, subject, boxes, None)
+    }
+
+    /// The same with a share that the enclave holds itself, see [`network`].
+    pub fn combine_with(
+        &self,
+        transcript: &Transcript,
+        subject: &Subject,
+        boxes: &[ShareBox],
+        own: Option<Share>,
+    ) -> Result<Combined, TooFewShares> {
         let mut collector = Collector::new(transcript);
+        own.into_iter().for_each(|share| collector.add(share));
         let (session, subject) = (self.info.digest(), subject.digest());
         for b in boxes.iter().take(MAX_BOXES) {
             match self.share_in(b, &aad(&session, &subject, b.index), transcript) {

@@ -5,6 +5,8 @@
 //! neither. Resharing draws a new secret, so old shares open nothing that the newest file holds; a host that kept an older
 //! *file* can still bring that one to m holders of that time. The council's key is dealt whole and not kept.
 //!
+//! One holder may be a network: its share stays here, and counts for the build that a passed proposal names ([`network`]).
+//!
 //! Nothing is said before it is on disk: the sealed file comes first, and the shares, which are encrypted to their holders,
 //! are part of it, so that a crash between the two loses none.
 
@@ -12,22 +14,24 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use baton_attest::identity::{Digest32, Identity, Measurement, encode, hash};
+use baton_attest::identity::{Digest32, Identity, Measurement, Signer, encode, hash};
 use baton_attest::report::{TARGET_INFO_LEN, TargetInfo};
 use baton_attest::sigstruct::SigningKey;
-use baton_core::ceremony::{Session, ShareBox, Subject, wrap};
+use baton_chain::ChainPolicy;
+use baton_core::ceremony::{Session, ShareBox, Subject, network, wrap};
+use baton_core::escrow::key_digest;
 use baton_core::hpke_box::RecipientKey;
-use baton_core::messages::report_data;
+use baton_core::keeper::report_over;
 use baton_core::platform::Platform;
 use baton_core::seal::{self, SealPolicy, Slot};
 use baton_core::secret::Secret32;
-use baton_core::shares::{Combined, Holders, Purpose, Terms, Transcript, VERSION, deal};
+use baton_core::shares::{Combined, Holders, Purpose, Share, Terms, Transcript, VERSION, age, deal};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use rsa::traits::PublicKeyParts;
 use rsa::{BigUint, RsaPrivateKey};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::link::read_request;
 
@@ -59,6 +63,9 @@ pub enum Request {
         /// TARGETINFO of the quoting enclave, 512 bytes.
         #[cbor(n(2), with = "minicbor::bytes")]
         report_target: Vec<u8>,
+        /// CBOR of the chain policy by which the network's share agrees, if one of the holders is the network.
+        #[n(3)]
+        network: Option<ByteVec>,
     },
     /// What the disk gave back.
     #[n(2)]
@@ -96,6 +103,9 @@ pub enum Request {
         /// Holders' boxes.
         #[n(3)]
         boxes: Vec<ShareBox>,
+        /// The network's agreement: CBOR of [`network::NetworkVote`].
+        #[n(4)]
+        vote: Option<ByteVec>,
     },
     /// Deal the key again.
     #[n(6)]
@@ -109,6 +119,9 @@ pub enum Request {
         /// TARGETINFO of the quoting enclave, 512 bytes.
         #[cbor(n(2), with = "minicbor::bytes")]
         report_target: Vec<u8>,
+        /// As for [`Request::New`].
+        #[n(3)]
+        network: Option<ByteVec>,
     },
 }
 
@@ -206,6 +219,28 @@ struct State {
     wrapped: Vec<u8>,
     #[n(2)]
     files: Vec<ByteVec>,
+    /// None where no holder is a network, and in files of before this field.
+    #[n(3)]
+    network: Option<Network>,
+}
+
+/// The network's share: which one it is, who opens its age file, and by which rules it agrees.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+struct Network {
+    #[n(0)]
+    index: u8,
+    /// An age identity as text.
+    #[n(1)]
+    identity: String,
+    #[n(2)]
+    policy: ChainPolicy,
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.identity.zeroize();
+    }
 }
 
 struct Waiting {
@@ -274,12 +309,15 @@ impl<P: Platform> Ceremony<P> {
             _ => {}
         }
         match request {
-            Request::New { purpose, holders, report_target } => self.new_key(*purpose, holders, report_target),
+            Request::New { purpose, holders, report_target, network } => {
+                self.new_key(*purpose, holders, network.as_deref().map(Vec::as_slice), report_target)
+            }
             Request::Show { report_target } => self.dealt(report_target).map(answer),
             Request::Session { report_target } => self.open_session(report_target),
-            Request::Sign { measurement, product_id, svn, boxes } => {
+            Request::Sign { measurement, product_id, svn, boxes, vote } => {
                 let subject = Subject::Sign { measurement: *measurement, product_id: *product_id, svn: *svn };
-                let (key, combined) = self.signing_key(&subject, boxes)?;
+                let own = vote.as_ref().map(|v| self.network_share(&subject, v)).transpose()?;
+                let (key, combined) = self.signing_key(&subject, boxes, own)?;
                 let fields = key.sign_build(*measurement, *product_id, *svn).map_err(text)?;
                 self.session = None;
                 Ok(answer(Reply::Signed {
@@ -288,17 +326,22 @@ impl<P: Platform> Ceremony<P> {
                     skipped: combined.bad().iter().map(ToString::to_string).collect(),
                 }))
             }
-            Request::Reshare { holders, boxes, report_target } => self.reshare(holders, boxes, report_target),
+            Request::Reshare { holders, boxes, report_target, network } => {
+                self.reshare(holders, boxes, network.as_deref().map(Vec::as_slice), report_target)
+            }
             Request::Status | Request::Stored { .. } => Err("unreachable".into()),
         }
     }
 
-    fn new_key(&mut self, purpose: Purpose, holders: &Holders, report_target: &[u8]) -> Result<Response, String> {
+    fn new_key(&mut self, purpose: Purpose, holders: &Holders, network: Option<&[u8]>, report_target: &[u8]) -> Result<Response, String> {
         if self.state.is_some() {
             return Err("this program holds a ceremony already: a key is never replaced; use an empty folder, or share it again".into());
         }
         // Before a key is made: RSA takes seconds.
-        holders.validate().map_err(text)?;
+        let (holders, network) = self.with_network(holders, network)?;
+        if network.is_some() && purpose == Purpose::Council {
+            return Err("a network's share agrees to signatures: expected people alone for a council key, which is dealt whole and not kept".into());
+        }
         target_info(report_target)?;
         let secret = Secret32::random(&mut self.platform);
         let (public_key, pem) = match purpose {
@@ -311,33 +354,86 @@ impl<P: Platform> Ceremony<P> {
                 (RecipientKey::from_seed(seed).public_key().to_bytes(), None)
             }
         };
-        let terms = Terms { version: VERSION, purpose, number: 1, previous: None, public_key, holders: holders.clone() };
+        let terms = Terms { version: VERSION, purpose, number: 1, previous: None, public_key, holders };
         let pem = pem.as_ref().map(|p| p.as_bytes());
-        self.deal(terms, &secret, pem, report_target)
+        self.deal(terms, &secret, pem, network, report_target)
     }
 
-    fn reshare(&mut self, holders: &Holders, boxes: &[ShareBox], report_target: &[u8]) -> Result<Response, String> {
-        holders.validate().map_err(text)?;
+    fn reshare(&mut self, agreed: &Holders, boxes: &[ShareBox], network: Option<&[u8]>, report_target: &[u8]) -> Result<Response, String> {
+        let (holders, network) = self.with_network(agreed, network)?;
         target_info(report_target)?;
-        let subject = Subject::Reshare { holders: holders.digest() };
-        let (pem, _) = self.unwrapped(&subject, boxes)?;
+        // People agreed to the list as they have it, in which a network has no recipient yet.
+        let subject = Subject::Reshare { holders: agreed.digest() };
+        let (pem, _) = self.unwrapped(&subject, boxes, None)?;
         let (before, _) = self.held()?;
         let number = before.terms().number.checked_add(1).ok_or("too many ceremonies")?;
-        let terms = Terms { number, previous: Some(before.digest()), holders: holders.clone(), ..before.terms().clone() };
+        let terms = Terms { number, previous: Some(before.digest()), holders, ..before.terms().clone() };
         let secret = Secret32::random(&mut self.platform);
-        let response = self.deal(terms, &secret, Some(&pem), report_target)?;
+        let response = self.deal(terms, &secret, Some(&pem), network, report_target)?;
         self.session = None;
         Ok(response)
     }
 
-    fn deal(&mut self, terms: Terms, secret: &Secret32, key: Option<&[u8]>, report_target: &[u8]) -> Result<Response, String> {
+    /// The list with the enclave's own recipient in the place of a network's, and what opens its share. Nobody else gets
+    /// a share under such a name.
+    fn with_network(&mut self, holders: &Holders, policy: Option<&[u8]>) -> Result<(Holders, Option<Network>), String> {
+        let mut holders = holders.clone();
+        let Some(at) = holders.holders.iter().position(|h| network::is_network(&h.name)) else {
+            holders.validate().map_err(text)?;
+            return match policy {
+                None => Ok((holders, None)),
+                Some(_) => Err(format!("a chain policy came, and no holder is named {:?} and its digest", network::NETWORK_PREFIX)),
+            };
+        };
+        let policy = policy.ok_or("a holder is a network: bring its chain policy")?;
+        let policy: ChainPolicy = minicbor::decode(policy).map_err(|_| "the network's chain policy cannot be read")?;
+        policy.validate().map_err(text)?;
+        let expected = network::holder(&policy).name;
+        let identity = age::Identity::generate(&mut self.platform);
+        let listed = holders.holders.get_mut(at).ok_or("no such holder")?;
+        if listed.name != expected || listed.recipient != [0; 32] {
+            return Err(format!("a network's share: expected the name {expected:?} and no recipient, got {:?}", listed.name));
+        }
+        listed.recipient = *identity.recipient().as_bytes();
+        if holders.holders.iter().filter(|h| network::is_network(&h.name)).count() != 1 {
+            return Err("expected one network among the holders, got more".into());
+        }
+        holders.validate().map_err(text)?;
+        let index = u8::try_from(at.saturating_add(1)).map_err(text)?;
+        let identity = identity.danger_to_text().as_str().into();
+        Ok((holders, Some(Network { index, identity, policy })))
+    }
+
+    /// The network's share, for the build that it voted for.
+    fn network_share(&self, subject: &Subject, vote: &[u8]) -> Result<Share, String> {
+        let (transcript, state) = self.held()?;
+        let network = state.network.as_ref().ok_or("no holder of this ceremony is a network: a vote agrees to nothing here")?;
+        let session = self.session.as_ref().ok_or(NO_SESSION)?;
+        let signer = Signer(key_digest(&transcript.terms().public_key).0);
+        network::agreed(&network.policy, session.info(), subject, signer, vote).map_err(text)?;
+        let at = usize::from(network.index).checked_sub(1);
+        let file = at.and_then(|at| state.files.get(at)).ok_or("the network's share is not there")?;
+        let identity = age::Identity::parse(&network.identity).map_err(text)?;
+        let plain = age::decrypt(&identity, file).map_err(text)?;
+        Share::parse(core::str::from_utf8(&plain).map_err(text)?).map_err(text)
+    }
+
+    fn deal(
+        &mut self,
+        terms: Terms,
+        secret: &Secret32,
+        key: Option<&[u8]>,
+        network: Option<Network>,
+        report_target: &[u8],
+    ) -> Result<Response, String> {
         let id = terms.id();
         let wrapped = key.map_or(Some(Vec::new()), |k| wrap::wrap(secret, &id, k)).ok_or("the key could not be wrapped")?;
         let dealt = deal(&mut self.platform, terms, secret).map_err(text)?;
         let files = dealt.files.into_iter().map(ByteVec::from).collect();
-        let state = State { transcript: dealt.transcript.to_cbor(), wrapped, files };
+        let state = State { transcript: dealt.transcript.to_cbor(), wrapped, files, network };
         let generation = self.generation.saturating_add(1);
-        let sealed = seal::seal(&mut self.platform, Slot::Custody, SealPolicy::Mrenclave, CEREMONY_CHAIN, generation, &encode(&state));
+        let plain = Zeroizing::new(encode(&state));
+        let sealed = seal::seal(&mut self.platform, Slot::Custody, SealPolicy::Mrenclave, CEREMONY_CHAIN, generation, &plain);
         let bytes = sealed.map_err(text)?;
         // Every check has passed. Dying here loses nothing: the file before this one is as it was.
         self.generation = generation;
@@ -376,28 +472,29 @@ impl<P: Platform> Ceremony<P> {
     }
 
     /// The wrapped key as m holders unwrap it, for one subject.
-    fn unwrapped(&self, subject: &Subject, boxes: &[ShareBox]) -> Result<(Zeroizing<Vec<u8>>, Combined), String> {
+    fn unwrapped(&self, subject: &Subject, boxes: &[ShareBox], own: Option<Share>) -> Result<(Zeroizing<Vec<u8>>, Combined), String> {
         let (transcript, state) = self.held()?;
         if transcript.terms().purpose != Purpose::Signer {
             return Err("this ceremony's key opens escrows: it signs nothing, and changes with the network's policy; make a new one".into());
         }
-        let session = self.session.as_ref().ok_or("no session is open: open one, and let holders box their shares for it")?;
-        let combined = session.combine(transcript, subject, boxes).map_err(text)?;
+        let session = self.session.as_ref().ok_or(NO_SESSION)?;
+        let combined = session.combine_with(transcript, subject, boxes, own).map_err(text)?;
         let key = wrap::unwrap(&combined, &transcript.terms().id(), &state.wrapped);
         Ok((key.ok_or("the shares are good, and the key does not open: the sealed file is damaged; use the older generation")?, combined))
     }
 
-    fn signing_key(&self, subject: &Subject, boxes: &[ShareBox]) -> Result<(SigningKey, Combined), String> {
-        let (pem, combined) = self.unwrapped(subject, boxes)?;
+    fn signing_key(&self, subject: &Subject, boxes: &[ShareBox], own: Option<Share>) -> Result<(SigningKey, Combined), String> {
+        let (pem, combined) = self.unwrapped(subject, boxes, own)?;
         let pem = core::str::from_utf8(&pem).map_err(text)?;
         Ok((SigningKey::from_pem(pem).map_err(text)?, combined))
     }
 
     fn report(&self, target: &[u8], digest: &Digest32) -> Result<Vec<u8>, String> {
-        let target = target_info(target)?;
-        Ok(self.platform.report(&target, &report_data(digest)).to_vec())
+        report_over(&self.platform, target, digest).map_err(text)
     }
 }
+
+const NO_SESSION: &str = "no session is open: open one, and let holders box their shares for it";
 
 fn text(e: impl core::fmt::Display) -> String {
     e.to_string()

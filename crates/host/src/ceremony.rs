@@ -2,6 +2,9 @@
 
 use baton_attest::identity::{Measurement, encode};
 use baton_attest::report::ReportError;
+use baton_chain::ChainPolicy;
+use baton_chain::light::LightBlock;
+use baton_core::ceremony::network::{self, NetworkVote};
 use baton_core::ceremony::{SessionInfo, ShareBox};
 use baton_core::seal::Slot;
 use baton_core::shares::{Holders, Purpose};
@@ -10,6 +13,8 @@ use baton_enclave::sim::{Image, Launch, LaunchError, Machine, SimPlatform};
 use baton_attest::sigstruct::SigningKey;
 use rand::Rng as _;
 
+use crate::chain::Included;
+use crate::gather::{Gather, GatherError};
 use crate::shares::Attested;
 use crate::store::{SealedStore, StoreError};
 
@@ -113,8 +118,14 @@ impl<'m> CeremonySeat<'m> {
 
     /// Makes a key and deals it.
     pub fn new_key(&mut self, purpose: Purpose, holders: &Holders) -> Result<Published, CeremonyError> {
+        self.new_key_with(purpose, holders, None)
+    }
+
+    /// The same with a network among the holders, see [`baton_core::ceremony::network::holder`].
+    pub fn new_key_with(&mut self, purpose: Purpose, holders: &Holders, network: Option<&ChainPolicy>) -> Result<Published, CeremonyError> {
         let report_target = self.machine.qe_target();
-        let reply = self.call(&Request::New { purpose, holders: holders.clone(), report_target })?;
+        let network = network.map(|n| encode(n).into());
+        let reply = self.call(&Request::New { purpose, holders: holders.clone(), report_target, network })?;
         self.published(reply)
     }
 
@@ -135,7 +146,14 @@ impl<'m> CeremonySeat<'m> {
     /// Signs a build. The shares in use have shown that they work, so files of older ceremonies go: old shares could still
     /// open those.
     pub fn sign(&mut self, measurement: Measurement, product_id: u16, svn: u16, boxes: &[ShareBox]) -> Result<Signed, CeremonyError> {
-        let reply = self.call(&Request::Sign { measurement, product_id, svn, boxes: boxes.to_vec() })?;
+        self.sign_with((measurement, product_id, svn), boxes, None)
+    }
+
+    /// The same with the network's agreement: a build's MRENCLAVE, ISVPRODID and ISVSVN, and the evidence of its vote.
+    pub fn sign_with(&mut self, build: (Measurement, u16, u16), boxes: &[ShareBox], vote: Option<&NetworkVote>) -> Result<Signed, CeremonyError> {
+        let (measurement, product_id, svn) = build;
+        let vote = vote.map(|v| v.to_cbor().into());
+        let reply = self.call(&Request::Sign { measurement, product_id, svn, boxes: boxes.to_vec(), vote })?;
         let Reply::Signed { sigstruct, holders, skipped } = reply else { return Err(CeremonyError::Answer) };
         for old in self.store.find(Slot::Custody)?.iter().skip(1) {
             std::fs::remove_file(&old.path)
@@ -146,8 +164,14 @@ impl<'m> CeremonySeat<'m> {
 
     /// Deals the key again to other holders.
     pub fn reshare(&mut self, holders: &Holders, boxes: &[ShareBox]) -> Result<Published, CeremonyError> {
+        self.reshare_with(holders, boxes, None)
+    }
+
+    /// The same with a network among the new holders.
+    pub fn reshare_with(&mut self, holders: &Holders, boxes: &[ShareBox], network: Option<&ChainPolicy>) -> Result<Published, CeremonyError> {
         let report_target = self.machine.qe_target();
-        let reply = self.call(&Request::Reshare { holders: holders.clone(), boxes: boxes.to_vec(), report_target })?;
+        let network = network.map(|n| encode(n).into());
+        let reply = self.call(&Request::Reshare { holders: holders.clone(), boxes: boxes.to_vec(), report_target, network })?;
         self.published(reply)
     }
 }
@@ -156,6 +180,16 @@ pub(crate) fn entropy() -> [u8; 32] {
     let mut out = [0; 32];
     rand::rng().fill_bytes(&mut out);
     out
+}
+
+impl Gather<'_> {
+    /// The network's agreement to a signature: `tx` holds the text of session and subject, and `head` is at or above its block.
+    /// The light block is that of the chain policy's checkpoint, with its height.
+    pub fn network_vote(&self, checkpoint: (u64, LightBlock), proposal: u64, tx: &Included, head: u64) -> Result<NetworkVote, GatherError> {
+        let (from, checkpoint) = checkpoint;
+        let upgrade = self.ahead(&[from, from], proposal, tx, head)?;
+        Ok(NetworkVote { version: network::VERSION, checkpoint, upgrade })
+    }
 }
 
 /// A box as a file.

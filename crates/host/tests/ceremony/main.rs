@@ -14,6 +14,8 @@ use baton_host::ceremony::{CeremonyError, CeremonySeat, Published, image};
 use baton_host::shares::{HostRandom, read_share};
 use baton_host::store::SealedStore;
 
+mod network;
+
 const NOW: u64 = 1_790_000_000;
 
 struct World {
