@@ -319,13 +319,22 @@ class Run:
     def scraped(self, stage):
         """Status, /v1/status and /metrics of each node say the same."""
         for baton in self.batons if self.with_baton else ():
-            name, status, metrics = f"node{baton.node.index} {stage}", baton.status(), baton.metrics()
-            self.t.check(baton.http("/healthz")[0] == 200, f"{name}: /healthz is 200")
-            holds = any(s["serving"] for s in status["seats"])
-            self.t.check((baton.http("/readyz")[0] == 200) == holds, f"{name}: /readyz is 200 while a build serves, and only then")
+            status, metrics, wrong = baton.status(), baton.metrics(), []
+            if baton.http("/healthz")[0] != 200:
+                wrong.append("/healthz is not 200")
+            holds = any(s["state"] not in ("empty", "retired") for s in status["seats"])
+            if (baton.http("/readyz")[0] == 200) != holds:
+                wrong.append(f"/readyz is {baton.http('/readyz')}, while a keyring is {'' if holds else 'not '}held")
             behind = status["chain"]["height"] - metrics.get(("baton_chain_height", ()), -10)
-            self.t.check(abs(behind) <= 3, f"{name}: the chain's height is the same in status and metrics", behind)
+            if abs(behind) > 3:
+                wrong.append(f"the chain's height differs by {behind}")
             for seat in status["seats"]:
                 shown = [dict(labels)["state"] for (metric, labels), value in metrics.items()
                          if metric == "baton_custody" and value == 1 and dict(labels)["measurement"] == seat["measurement"]]
-                self.t.check(shown == [seat["state"]], f"{name}: {seat['build']} is {seat['state']} in status and metrics", shown)
+                if shown != [seat["state"]]:
+                    wrong.append(f"{seat['build']} is {seat['state']} in the status, {shown} in the metrics")
+            told = json.loads(baton.http("/v1/status")[1] or "{}")
+            if [s["state"] for s in told.get("seats", [])] != [s["state"] for s in status["seats"]]:
+                wrong.append(f"/v1/status shows {told.get('seats')}")
+            states = ", ".join(f"{s['build']} {s['state']}" for s in status["seats"])
+            self.t.check(not wrong, f"node{baton.node.index} {stage}: status, /v1/status, /metrics, /readyz agree: {states}", wrong)
