@@ -71,7 +71,7 @@ impl Public {
     }
 
     /// The order in the log at noon, and again with `fresh` beside it.
-    fn evidence(&mut self, signed: &SignedOrder, fresh: &str, later: u64) -> OrderEvidence {
+    pub fn evidence(&mut self, signed: &SignedOrder, fresh: &str, later: u64) -> OrderEvidence {
         let memo = signed.order().memo();
         self.log.append(&memo);
         self.cosign(NOON);
@@ -82,7 +82,7 @@ impl Public {
     }
 }
 
-fn order(lab: &mut Lab, from: usize, sequence: u64, action: Action) -> Order {
+pub fn order(lab: &mut Lab, from: usize, sequence: u64, action: Action) -> Order {
     Order {
         version: VERSION,
         chain_id: lab.chain.config().chain_id.clone(),
@@ -384,7 +384,7 @@ fn a28_a_build_serves_by_its_own_order_alone() {
 }
 
 /// The nonce of a hello, and the text that makes a command fresh.
-fn nonce(lab: &mut Lab, o: usize) -> (Digest32, String) {
+pub fn nonce(lab: &mut Lab, o: usize) -> (Digest32, String) {
     let (_, _, nonce) = lab.message(o, &Request::Hello).unwrap();
     (nonce, fresh_memo(&nonce))
 }

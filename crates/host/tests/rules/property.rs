@@ -7,16 +7,21 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use baton_attest::identity::Digest32;
 use baton_chain::gov::{self, done_key};
 use baton_chain::record::Kind;
 use baton_core::custody::State;
-use baton_enclave::wire::AttestedReceipt;
+use baton_core::order::judge::OrderEvidence;
+use baton_core::order::{Action, Order};
+use baton_enclave::wire::{AttestedReceipt, OfferEvidence, Request};
 use baton_host::chain::Included;
+use baton_host::orders::links;
 use prost::Message as _;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::lab::{Asked, B, Fault, GRACE, LEAD, Lab, Offered, Plan};
+use crate::orders::{NOTICE_SECS, Public, nonce, order, sign};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rule {
@@ -57,6 +62,8 @@ enum Op {
     RollBack { cell: u8, by: u8 },
     Clone(u8),
     Fault { after: bool, writes: u8 },
+    /// People order something: freeze, rotate, rewind, hand over; now and then by too few, too early, or under an old number.
+    Order { kind: u8, cell: u8, target: u8, flaw: u8 },
 }
 
 /// Operations, with more of those that a rule is about.
@@ -90,6 +97,7 @@ fn op(rule: Rule) -> impl Strategy<Value = Op> {
         1 => (n(), 1..4u8).prop_map(|(cell, by)| Op::RollBack { cell, by }),
         1 => n().prop_map(Op::Clone),
         1 => (any::<bool>(), 0..4u8).prop_map(|(after, writes)| Op::Fault { after, writes }),
+        3 => (0..4u8, n(), n(), 0..9u8).prop_map(|(kind, cell, target, flaw)| Op::Order { kind, cell, target, flaw }),
     ]
 }
 
@@ -113,6 +121,9 @@ struct World {
     /// Per cell: generation, plan and head at which it saw that plan void.
     void: Vec<Vec<(u64, String, u64)>>,
     held: Vec<bool>,
+    /// Orders that were written so far, and builds that one was obeyed for.
+    orders: u64,
+    ordered: BTreeSet<B>,
     broken: Vec<(Rule, String)>,
     /// How often the case came to what the rules are about: a property of nothing proves nothing.
     reached: BTreeMap<&'static str, u32>,
@@ -129,6 +140,8 @@ impl World {
             given: Vec::new(),
             void: vec![Vec::new(); n],
             held: vec![false; n],
+            orders: 0,
+            ordered: BTreeSet::new(),
             broken: Vec::new(),
             reached: BTreeMap::new(),
         };
@@ -371,11 +384,88 @@ impl World {
                     self.held.push(held);
                 }
             }
+            Op::Order { kind, cell, target, flaw } => self.order(kind, cell, target, flaw),
             Op::Fault { after, writes } => {
                 self.lab.fault = Some(if after { Fault::AfterWrite } else { Fault::BeforeWrite });
                 self.lab.fault_after = usize::from(writes);
             }
         }
+    }
+
+    /// Whether a copy has frozen a build for the plans of proposals up to this one.
+    fn frozen(&mut self, cell: usize, build: B, proposal: u64) -> bool {
+        let measurement = self.lab.builds[&build].measurement;
+        let of = self.lab.status(cell).emergencies;
+        of.is_some_and(|e| e.frozen.iter().any(|f| f.measurement == measurement && f.proposals_through >= proposal))
+    }
+
+    /// One order, and whether it may be obeyed.
+    fn order(&mut self, kind: u8, cell: u8, target: u8, flaw: u8) {
+        let serving = self.serving();
+        let o = self.likely(cell, &serving);
+        let highest = self.lab.status(o).emergencies.and_then(|e| e.obeyed.last().map(|e| e.sequence)).unwrap_or(0);
+        self.orders += 1;
+        let sequence = if flaw == 2 { highest.max(1) } else { self.orders };
+        let by: &[u8] = if flaw == 0 { &[42, 42] } else { &[41, 43] };
+        let later = if flaw == 1 { NOTICE_SECS - 1 } else { NOTICE_SECS };
+        // A freeze gives nothing away, so it waits for nothing.
+        let bad = flaw == 0 || (flaw == 1 && kind != 0) || sequence <= highest;
+        let (head, mut rewound) = (self.lab.status(o).head_height, None);
+        let action = match kind {
+            0 => Action::Freeze {
+                measurement: self.lab.builds[&[B::V2, B::V3][usize::from(target) % 2]].measurement,
+                proposals_through: self.lab.plans.iter().map(|p| p.id).max().unwrap_or(0),
+            },
+            1 => Action::Rotate,
+            2 => {
+                let height = head.saturating_sub(1 + u64::from(target % 4));
+                if height < 5 {
+                    return;
+                }
+                rewound = Some(height);
+                Action::Rewind { height, hash: Digest32(self.lab.chain.header_hash(height).unwrap()) }
+            }
+            _ => return self.order_handover(o, target, (sequence, by, later, bad)),
+        };
+        let made = Order { reason: format!("order {}", self.orders), ..order(&mut self.lab, o, sequence, action) };
+        let (nonce, text) = nonce(&mut self.lab, o);
+        let down = rewound.map(|height| links(&self.lab.chain, head, height).unwrap());
+        let shown = Public::new(&self.lab).evidence(&sign(made, by), &text, later);
+        let evidence = OrderEvidence { nonce: Some(nonce), links: down, ..shown }.to_cbor();
+        if self.lab.call(o, &Request::Command { evidence }).is_err() {
+            return;
+        }
+        if bad {
+            self.breaks(Rule::PublicFirst, format!("obeyed with flaw {flaw}, number {sequence} after {highest}"));
+        }
+        self.reach(["freeze", "rotate", "rewind"][usize::from(kind)]);
+        if let Some(height) = rewound {
+            self.void[o].retain(|(_, _, seen)| *seen <= height);
+        }
+    }
+
+    fn order_handover(&mut self, o: usize, target: u8, (sequence, by, later, bad): (u64, &[u8], u64, bool)) {
+        let away = |w: &mut Self, c: usize| !matches!(w.lab.cells[c].build, B::V1 | B::Low) && w.lab.state(c) == State::Empty;
+        let likely = self.all(away);
+        let t = self.likely(target, &likely);
+        let build = self.lab.cells[t].build;
+        if matches!(build, B::V1 | B::Low) || build <= self.lab.cells[o].build {
+            return;
+        }
+        let Ok(asked) = self.lab.ask(o, t, Kind::Upgrade) else { return };
+        let to = self.lab.status(t).identity;
+        let made = order(&mut self.lab, o, sequence, Action::Handover { to });
+        let signed = sign(Order { reason: format!("order {}", self.orders), ..made }, by);
+        let shown = Public::new(&self.lab).evidence(&signed, &asked.record.encode(), later);
+        let Ok(offered) = self.lab.offer(&asked, OfferEvidence::Order(shown.to_cbor())) else { return };
+        if bad || build == B::Unlisted || self.lab.cells[t].debug {
+            self.breaks(Rule::PublicFirst, format!("gave to {build:?} by order {sequence}, signed by {by:?}, {later} s of notice"));
+        }
+        self.reach("handover by order");
+        self.ordered.insert(build);
+        let activation = OrderEvidence { fresh: None, ..shown }.to_cbor();
+        let _ = self.lab.accept(&offered).and_then(|()| self.lab.confirm(&offered));
+        let _ = self.lab.call(t, &Request::ActivateByOrder { evidence: activation });
     }
 
     fn ask_of(&self, pick: u8) -> Option<(Asked, Option<Included>)> {
@@ -419,7 +509,11 @@ impl World {
     }
 
     fn ahead(&mut self, asked: &Asked, plan: &Plan, tx: &Included, head: u64) {
+        let frozen = self.frozen(asked.source, self.lab.cells[asked.target].build, plan.id);
         let Ok(o) = self.lab.offer_ahead(asked, plan.id, tx, head) else { return };
+        if frozen {
+            self.breaks(Rule::OneTarget, "offered ahead to a frozen build");
+        }
         self.reach("offer ahead");
         self.offers.push(o);
         let status = self.lab.status(asked.source);
@@ -436,7 +530,11 @@ impl World {
     }
 
     fn at_x(&mut self, asked: &Asked, plan: &Plan, at: u64) {
+        let frozen = self.frozen(asked.source, self.lab.cells[asked.target].build, plan.id);
         let Ok(o) = self.lab.offer_at_x(asked, plan.id, at) else { return };
+        if frozen {
+            self.breaks(Rule::OneTarget, "offered at X to a frozen build");
+        }
         self.reach("offer at X");
         self.offers.push(o);
         let target = self.judge_target(asked);
@@ -484,7 +582,8 @@ impl World {
             return;
         }
         let Some(name) = promised else { return };
-        let promised = self.lab.plans.iter().find(|p| p.name == name).cloned().expect("it was voted for");
+        // By an order: no plan.
+        let Some(promised) = self.lab.plans.iter().find(|p| p.name == name).cloned() else { return };
         // Evidence for the plan that the copy itself runs by leaves the promise alone.
         if self.void_now(&promised) && plan.name == name && self.lab.state(cell) != State::Retired {
             if self.promise(cell).is_some() {
@@ -577,10 +676,11 @@ impl World {
             if holds && bad {
                 self.breaks(Rule::NoDowngrade, format!("{build:?} holds the keyring, debug {debug}"));
             }
-            if holds && build != B::V1 && named.is_empty() {
+            let ordered = self.ordered.contains(&build);
+            if holds && build != B::V1 && named.is_empty() && !ordered {
                 self.breaks(Rule::Secrecy, format!("{build:?} holds the keyring without a vote"));
             }
-            if status.serving && build != B::V1 && !named.iter().any(|p| self.ran_or_may_run(p)) {
+            if status.serving && build != B::V1 && !ordered && !named.iter().any(|p| self.ran_or_may_run(p)) {
                 self.breaks(Rule::Secrecy, format!("{build:?} serves, and no plan at X names it"));
             }
             if self.held[cell] && !holds {
@@ -601,7 +701,8 @@ impl World {
     /// This copy serves, or still can.
     fn live(&mut self, cell: usize) -> bool {
         let (status, build) = (self.lab.status(cell), self.lab.cells[cell].build);
-        status.serving || (status.state == State::Received && self.lab.plans.iter().any(|p| p.build == Some(build) && self.applied(p)))
+        let may_start = self.ordered.contains(&build) || self.lab.plans.iter().any(|p| p.build == Some(build) && self.applied(p));
+        status.serving || (status.state == State::Received && may_start)
     }
 
     /// From here on the host of machine 0 is honest and the chain lives: the newest build gets to serve there.
@@ -615,7 +716,9 @@ impl World {
             }
         }
         self.settle();
-        let v3_ran = self.lab.plans.clone().iter().any(|p| p.build == Some(B::V3) && self.applied(p));
+        // A freeze ends with a later plan.
+        let open = |w: &mut Self, id: u64| !w.serving_on_0().into_iter().any(|c| w.frozen(c, B::V3, id));
+        let v3_ran = self.lab.plans.clone().iter().any(|p| p.build == Some(B::V3) && self.applied(p) && open(self, p.id));
         if !v3_ran {
             let Some(last) = self.lab.schedule(Some(B::V3), 8) else {
                 self.breaks(Rule::Progress, "the chain took no last plan");
@@ -767,8 +870,9 @@ fn hold(rule: Rule) {
     let wanted: &[&str] = match rule {
         Rule::NeverDropped => &["void", "called off", "erase at the end"],
         Rule::NoEarlyErase => &["erase", "activate"],
-        Rule::OneTarget => &["offer ahead", "offer at X", "called off"],
-        _ => &["offer ahead", "offer at X", "join", "activate"],
+        Rule::OneTarget => &["offer ahead", "offer at X", "called off", "freeze", "rewind"],
+        Rule::PublicFirst => &["offer ahead", "offer at X", "join", "handover by order"],
+        _ => &["offer ahead", "offer at X", "join", "activate", "handover by order"],
     };
     for what in wanted {
         assert!(cases() < 40 || reached.contains_key(what), "no case came to: {what}; {reached:?}");
