@@ -3,6 +3,7 @@
 A record without a branch is a transfer that nobody's log admits; a branch without a record is a copy that nobody announced.
 """
 import base64
+import dataclasses
 import hashlib
 
 from .rpc import fields
@@ -16,31 +17,67 @@ def memo(tx):
     return fields(body).get(2, [b""])[0].decode(errors="replace")
 
 
+@dataclasses.dataclass
+class Record:
+    """One announced transfer, as the chain shows it."""
+    height: int
+    kind: int
+    proposal: int
+    platform: str
+    target: str
+
+
+UPGRADE = 1
+
+
 def records(rpc, first, last):
-    """{digest as in the logs: (height, memo)} of every record in these blocks; failed transactions count too."""
+    """{digest as in the logs: Record} of these blocks; failed transactions count too."""
     found = {}
     for height in range(first, last + 1):
         for tx in rpc.call("block", height=height)["block"]["data"]["txs"] or []:
-            text = memo(base64.b64decode(tx))
-            digest = record_digest(text)
-            if digest:
-                found.setdefault(digest, (height, text))
+            read = read_record(memo(base64.b64decode(tx)), height)
+            if read:
+                found.setdefault(*read)
     return found
 
 
-def record_digest(text):
-    """How a log names a record: SHA-256 over context and CBOR, each with its length in front; None where the memo is no record."""
+def read_record(text, height):
+    """(digest, Record) of a memo; None where it is no record."""
     if not text.startswith(PREFIX):
         return None
     body = text[len(PREFIX):]
     try:
         cbor = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
-    except ValueError:
+        # The array [1, kind, epoch, proposal, platform, target, request].
+        version, kind, _, proposal, platform, target, _ = _seven(cbor)
+    except (ValueError, IndexError):
         return None
-    # An array of seven; anything else is somebody's joke.
-    if not cbor.startswith(b"\x87\x01"):
+    if version != 1:
         return None
-    return _hash("baton record v1", cbor)
+    return _hash("baton record v1", cbor), Record(height, kind, proposal, platform.hex(), target.hex())
+
+
+def _seven(cbor):
+    """The items of a CBOR array of seven numbers and byte strings."""
+    if cbor[0] != 0x87:
+        raise ValueError("no array of seven")
+    items, at = [], 1
+    for _ in range(7):
+        major, short = cbor[at] >> 5, cbor[at] & 31
+        at += 1
+        if short >= 24:
+            size = 1 << (short - 24)
+            short, at = int.from_bytes(cbor[at:at + size], "big"), at + size
+        if major == 2:
+            items.append(cbor[at:at + short])
+            at += short
+        elif major == 0:
+            items.append(short)
+        else:
+            raise ValueError(f"major type {major}")
+    if at != len(cbor):
+        raise ValueError("bytes behind the array")
+    return items
 
 
 def _hash(context, *parts):
@@ -50,15 +87,33 @@ def _hash(context, *parts):
     return digest.hexdigest()
 
 
-def logged(shown):
-    """{record digest: where} from the answers of `baton log show --json`, {node: answer}; transfers without a record separately."""
-    named, unrecorded = {}, []
-    for node, answer in shown.items():
-        for log in answer["logs"]:
-            for entry in log["entries"]:
-                where = f"{node}, {log['log']}, entry {entry['seq']}: {entry['text']}"
-                if entry["record"]:
-                    named.setdefault(entry["record"], []).append(where)
-                elif entry["name"] in ("offer", "offered"):
-                    unrecorded.append(where)
-    return named, unrecorded
+@dataclasses.dataclass
+class Offer:
+    """A handover that a source's log holds."""
+    where: str
+    record: str
+    target: str
+    text: str
+
+
+def offers(shown):
+    """All handovers in the answers of `baton log show --json`, {node: answer}."""
+    return [Offer(f"{node}, log {log['log'][-40:]}, entry {entry['seq']}", entry["record"], entry["identity"], entry["text"])
+            for node, answer in shown.items() for log in answer["logs"] for entry in log["entries"] if entry["name"] == "Offer"]
+
+
+def compare(found, made):
+    """What lies apart: (offers whose record is missing on the chain, offers at X that no record has followed, records of nothing)."""
+    named = {offer.record for offer in made if offer.record}
+    missing = [offer for offer in made if offer.record and offer.record not in found]
+    # An offer at X is made before its record: the record names the same target, and no log names the record.
+    free = {digest: record for digest, record in found.items() if digest not in named}
+    owed = []
+    for offer in made:
+        if not offer.record:
+            followed = next((d for d, r in free.items() if r.kind == UPGRADE and r.target == offer.target), None)
+            if followed:
+                del free[followed]
+            else:
+                owed.append(offer)
+    return missing, owed, list(free.values())

@@ -225,9 +225,11 @@ def broken(run):
     run.net.wait_height(height + 5, timeout=180)
     rpc = run.net.up().rpc
     run.t.check(rpc.plan() is None and not rpc.applied(PLAN, height), f"after the rollback the chain skipped {height} and goes on with the old binary")
+    # Whether a daemon had already followed block X+1, whose header showed the done key, decides which build keeps the keyring.
     for i in run.all():
-        run.state(i, "v1", ("holding",), "the old build holds again")
-        run.reads(run.batons[i], "v1", "the vault is read by the old build")
+        run.reads(run.batons[i], None, "nothing is lost: the vault is read")
+        if run.with_baton:
+            run.t.say(f"node{i}: " + ", ".join(f"{s['build']} is {s['state']}" for s in run.batons[i].status()["seats"]))
 
 
 def roll_back(run, height):
