@@ -204,7 +204,7 @@ class Run:
         if self.with_baton:
             for i in self.all(nodes):
                 seat = self.batons[i].wait_seat(build, lambda s: s["state"] not in ("empty",), "a handover", timeout)
-                old = self.batons[i].wait_seat("v1", lambda s: s["state"] == "confirmed", "a receipt", timeout)
+                old = self.batons[i].wait_seat("v1", lambda s: s["state"] in ("confirmed", "retired"), "a receipt", timeout)
                 self.t.say(f"node{i}: {build} is {seat['state']}, v1 is {old['state']}")
 
     def wait_halt(self, height, nodes=None, timeout=180):
@@ -295,6 +295,18 @@ class Run:
             for i in self.all(nodes):
                 self.state(i, "v1", ("retired",), "the old copy is erased", 120)
         self.audited()
+
+    def recorded(self):
+        """The evidence of this vote as a file that `baton evidence verify` judges without any chain."""
+        for baton in self.batons[:1] if self.with_baton else ():
+            file = self.folder / "evidence.json"
+            baton.call("evidence", "record", "--plan", PLAN, "--out", file)
+            self.t.figure("evidence of the vote, as JSON", round(file.stat().st_size / 1024), "KiB")
+            try:
+                verdict = call(baton.binary, "evidence", "verify", file)
+                self.t.check(True, f"the recorded evidence verifies by itself: {str(verdict.get('verdict') or verdict)[:120]}")
+            except Refused as error:
+                self.t.check(False, "the recorded evidence verifies by itself", error)
 
     def audited(self):
         """The chain's records and the nodes' logs say the same: no copy that nobody announced, no announcement that nobody's log knows."""
