@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use baton_core::shares::Purpose;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{acceptance, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, node as node_commands, order, policy, proposal, quote, record_evidence, sit_out, snapshot, witness};
+use crate::commands::{acceptance, agreement, boat, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, node as node_commands, order, order_log, policy, proposal, quote, record_evidence, sit_out, snapshot, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 use crate::world::Platform;
@@ -31,7 +31,7 @@ pub use recovery::{
 };
 use recovery::{SitOutCommand, SnapshotCommand};
 pub use orders::{
-    OrderFileArgs, OrderKeyArgs, OrderKindArg, OrderNewArgs, OrderSignArgs, OrderVerifyArgs, WitnessKeyArgs, WitnessRunArgs,
+    OrderCarryArgs, OrderFileArgs, OrderKeyArgs, OrderKindArg, OrderLogArgs, OrderNewArgs, OrderSignArgs, OrderVerifyArgs, WitnessKeyArgs, WitnessRunArgs,
 };
 
 pub mod ceremony;
@@ -529,10 +529,12 @@ fn run(cli: Cli) -> Exit {
         Command::Order(OrderCommand::Show(args)) => (order::show(&args), args.json),
         Command::Order(OrderCommand::Verify(args)) => (order::verify(&args), args.json),
         Command::Order(OrderCommand::Publish(args)) => (order::publish(&args), args.json),
+        Command::Order(OrderCommand::Log(args)) => (order_log::keep(&args), args.json),
+        Command::Order(OrderCommand::Carry(args)) => (order_log::carry(&args), args.json),
         Command::Witness(WitnessCommand::Key(args)) => (witness::key(&args), args.json),
         Command::Witness(WitnessCommand::Run(args)) => (witness::run(&args), args.json),
         Command::Ceremony(command) => ceremony_command(command),
-        Command::Lifeboat(LifeboatCommand::Drill(args)) => (lifeboat::drill(&args), args.json),
+        Command::Lifeboat(command) => lifeboat_command(command),
         Command::Convert(args) => (build::convert(&args), args.json),
         Command::Sign(args) => (build::sign(&args), args.json),
         Command::Measure(args) => (build::measure(&args), args.json),
@@ -573,7 +575,20 @@ fn ceremony_command(command: CeremonyCommand) -> (Result<Report, Failure>, bool)
         CeremonyCommand::Signer(SignerCommand::Sign(args)) => (sign(&args), args.json),
         CeremonyCommand::Signer(SignerCommand::Reshare(args)) => (reshare(&args), args.json),
         CeremonyCommand::Box(args) => (make_box(&args), args.json),
+        CeremonyCommand::Agreement(args) => (agreement::agreement(&args), args.json),
         CeremonyCommand::Verify(args) => (verify(&args), args.json),
+    }
+}
+
+fn lifeboat_command(command: LifeboatCommand) -> (Result<Report, Failure>, bool) {
+    match command {
+        LifeboatCommand::Show(args) => (boat::show(&args), args.json),
+        LifeboatCommand::New(args) => (boat::new(&args), args.json),
+        LifeboatCommand::Join(args) => (boat::join(&args), args.json),
+        LifeboatCommand::Open(args) => (boat::open(&args), args.json),
+        LifeboatCommand::Request(args) => (boat::request(&args), args.json),
+        LifeboatCommand::Release(args) => (boat::release(&args), args.json),
+        LifeboatCommand::Drill(args) => (lifeboat::drill(&args), args.json),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod escrows;
 pub mod gather;
 pub mod lifeboat;
 pub mod link;
+pub mod order_log;
 pub mod orders;
 pub mod relay;
 pub mod rpc;

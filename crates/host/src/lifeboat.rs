@@ -15,6 +15,8 @@ use baton_core::seal::Slot;
 use baton_enclave::lifeboat::{Config, Lifeboat, PRODUCT_ID, Reply, Request, Said, StartError};
 use baton_enclave::sim::{Image, Launch, LaunchError, Machine, SimPlatform};
 
+use minicbor::{Decode, Encode};
+
 use crate::ceremony::entropy;
 use crate::orders::{OrderLog, OrderLogError};
 use crate::relay::{self, Asked, Channel};
@@ -144,7 +146,12 @@ impl<'m> LifeboatSeat<'m> {
 
     /// Asks for a release.
     pub fn release(&mut self, evidence: &ReleaseEvidence) -> Result<Released, LifeboatError> {
-        match self.call(&Request::Release { evidence: evidence.to_cbor() })? {
+        self.release_bytes(evidence.to_cbor())
+    }
+
+    /// The same, with evidence as a file.
+    pub fn release_bytes(&mut self, evidence: Vec<u8>) -> Result<Released, LifeboatError> {
+        match self.call(&Request::Release { evidence })? {
             Reply::Released(released) => Ok(released),
             _ => Err(LifeboatError::Answer),
         }
@@ -159,14 +166,18 @@ impl<'m> LifeboatSeat<'m> {
     }
 }
 
-/// What a target brings: its request, its quote, its machine.
-#[derive(Clone, Debug)]
+/// What a target brings: its request, its quote, its machine. CBOR map, as a file between people.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct Target {
     /// Request to the lifeboat's hello.
+    #[cbor(n(0), with = "minicbor::bytes")]
     pub request: Vec<u8>,
     /// Quote over it.
+    #[n(1)]
     pub attestation: Attestation,
     /// The machine that the quote shows.
+    #[n(2)]
     pub platform: PlatformId,
 }
 
@@ -177,6 +188,16 @@ impl From<Asked> for Target {
 }
 
 impl Target {
+    /// Reads a file.
+    pub fn from_cbor(bytes: &[u8]) -> Result<Self, LifeboatError> {
+        minicbor::decode(bytes).map_err(|_| LifeboatError::Refused("not the request of a target: truncated, or another file".into()))
+    }
+
+    /// The bytes.
+    pub fn to_cbor(&self) -> Vec<u8> {
+        encode(self)
+    }
+
     /// Asks an empty seat for its request to a lifeboat's hello, and quotes it.
     pub fn ask(seat: &mut Seat, hello: Vec<u8>, collateral: &[u8]) -> Result<Self, SeatError> {
         let platform = seat.launcher().platform_id();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use baton_attest::identity::{Digest32, Measurement, Signer};
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::recovery::{BuildArg, NodeArgs};
 use crate::times::parse_time;
 
 #[derive(Debug, Subcommand)]
@@ -22,6 +23,10 @@ pub(super) enum OrderCommand {
     Verify(OrderVerifyArgs),
     /// Say what makes an order public, and where
     Publish(OrderFileArgs),
+    /// Keep the log of orders: append, let witnesses cosign, and say when a notice ends
+    Log(OrderLogArgs),
+    /// Show an order, with its notice, to an enclave of a network
+    Carry(OrderCarryArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,11 +39,14 @@ pub(super) enum WitnessCommand {
 
 /// Arguments of `baton order key`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = examples!("baton order key --out ada.key"))]
+#[command(after_help = examples!("baton order key --out ada.key", "baton order key --p256 --out bob.pem"))]
 pub struct OrderKeyArgs {
     /// A new file for the secret key
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// ECDSA P-256 in PEM instead of Ed25519, as security keys and OpenSSL have it
+    #[arg(long)]
+    pub p256: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -120,6 +128,7 @@ pub enum OrderKindArg {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = examples!(
     "baton order sign fix.order --key ada.key",
+    "baton order sign fix.order --key bob.pem                            a P-256 key in PEM",
     "baton order sign fix.order --signer cosmos1...                      print what a wallet signs",
     "baton order sign fix.order --signer cosmos1... --wallet answer.json",
 ))]
@@ -127,7 +136,7 @@ pub struct OrderSignArgs {
     /// The order
     #[arg(value_name = "ORDER")]
     pub file: PathBuf,
-    /// A council key
+    /// A council key: 64 hexadecimal characters (Ed25519), or PEM (P-256, PKCS #8 or SEC 1)
     #[arg(long, value_name = "FILE", conflicts_with = "signer")]
     pub key: Option<PathBuf>,
     /// A validator's account
@@ -161,6 +170,7 @@ pub struct OrderFileArgs {
 #[command(after_help = examples!(
     "baton order verify fix.order --policy v1.policy.toml",
     "baton order verify ada.order --and bob.order --policy v1.policy.toml",
+    "baton order verify fix.order --policy v1.policy.toml --rpc http://localhost:26657     weighs validators' accounts",
 ))]
 pub struct OrderVerifyArgs {
     /// The order
@@ -172,6 +182,70 @@ pub struct OrderVerifyArgs {
     /// The policy of the build that shall obey
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
+    /// RPC of a node, to weigh validators' accounts; may be given more than once
+    #[arg(long, value_name = "URL", conflicts_with = "at")]
+    pub rpc: Vec<String>,
+    /// An embedded network's folder instead
+    #[arg(long, value_name = "DIR")]
+    pub at: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `baton order log`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton order log orders.log --new my-1",
+    "baton order log orders.log --order fix.order --witness http://w1.example:7370 --policy v1.policy.toml",
+    "baton order log orders.log --add baton-fresh1:… --witness http://w1.example:7370",
+))]
+pub struct OrderLogArgs {
+    /// The log's file
+    #[arg(value_name = "LOG")]
+    pub file: PathBuf,
+    /// Begin the log of this chain; witnesses must then be told its key
+    #[arg(long, value_name = "CHAIN")]
+    pub new: Option<String>,
+    /// Append a text
+    #[arg(long, value_name = "TEXT")]
+    pub add: Option<String>,
+    /// Append an order's memo
+    #[arg(long, value_name = "ORDER")]
+    pub order: Option<PathBuf>,
+    /// Ask this witness to cosign what was appended (C2SP tlog-witness); may be given more than once
+    #[arg(long, value_name = "URL")]
+    pub witness: Vec<String>,
+    /// The policy of the build that shall obey: which dates count, and how long the notice is
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `baton order carry`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton order carry fix.order demo --node node0 --build v1 --to v3 --log orders.log --witness http://w1.example:7370",
+    "baton order carry freeze.order demo --node node0 --build v1 --log orders.log --witness http://w1.example:7370",
+))]
+pub struct OrderCarryArgs {
+    /// The order
+    #[arg(value_name = "ORDER")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub at: NodeArgs,
+    /// handover: the build on the same machine that the order names
+    #[arg(long, value_enum)]
+    pub to: Option<BuildArg>,
+    /// The log in which the order is public
+    #[arg(long, value_name = "LOG")]
+    pub log: PathBuf,
+    /// Witnesses that date this enclave's nonce; may be given more than once
+    #[arg(long, value_name = "URL")]
+    pub witness: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -62,6 +62,8 @@ pub enum BuildArg {
     V1,
     /// The build that people voted for.
     V2,
+    /// A third one, for emergencies.
+    V3,
 }
 
 impl From<BuildArg> for Named {
@@ -69,6 +71,7 @@ impl From<BuildArg> for Named {
         match build {
             BuildArg::V1 => Named::V1,
             BuildArg::V2 => Named::V2,
+            BuildArg::V3 => Named::V3,
         }
     }
 }

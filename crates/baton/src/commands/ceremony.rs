@@ -10,18 +10,21 @@ use baton_attest::identity::encode;
 use baton_attest::pki::{CollateralSpec, DevPki, PlatformSpec};
 use baton_attest::policy::{TcbPolicy, TcbStatus};
 use baton_attest::sigstruct::check_sigstruct;
+use baton_chain::ChainPolicy;
+use baton_core::ceremony::network::{self, NetworkVote};
 use baton_core::ceremony::{SessionInfo, ShareBox, Subject};
 use baton_core::shares::age::{Identity, Recipient};
 use baton_core::shares::{Holder, Holders, MAX_TRANSCRIPT_BYTES, Purpose, Transcript};
 use baton_enclave::sim::Machine;
 use baton_host::ceremony::{CeremonyError, CeremonySeat, Published, box_bytes, image};
+use baton_host::lifeboat::Target;
 use baton_host::shares::{Attested, HostRandom, read_share};
 use baton_host::store::SealedStore;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cli::ceremony::{BoxArgs, CeremonySignArgs, CeremonyVerifyArgs, NewArgs, ReshareArgs};
-use crate::files::{read, read_quote_policy, read_text};
+use crate::files::{read, read_chain_policy, read_quote_policy, read_text};
 use crate::output::{Failure, Report};
 
 const ATTESTED_BYTES: usize = MAX_TRANSCRIPT_BYTES + (256 << 10);
@@ -140,31 +143,45 @@ struct HoldersFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HolderEntry {
-    name: String,
-    recipient: String,
+    name: Option<String>,
+    recipient: Option<String>,
+    /// A policy, relative to this file: the holder is the network.
+    network: Option<PathBuf>,
 }
 
-/// Reads a list of holders.
-fn read_holders(path: &Path) -> Result<Holders, Failure> {
+/// Reads a list of holders, and the chain policy of the network that is one of them.
+fn read_holders(path: &Path) -> Result<(Holders, Option<ChainPolicy>), Failure> {
     let text = read_text(path, "holders", 64 << 10)?;
     let file: HoldersFile = toml::from_str(&text).map_err(|e| {
         Failure::input(format!("holders {}: {}", path.display(), e.message()))
             .next("needed = 3, then [[holder]] with name and recipient for each")
     })?;
+    let mut policy = None;
     let one = |h: HolderEntry| -> Result<Holder, Failure> {
-        let to: Recipient = h.recipient.parse().map_err(|e| Failure::input(format!("holder {:?}: {e}", h.name)))?;
-        Ok(Holder { name: h.name, recipient: *to.as_bytes() })
+        match h {
+            HolderEntry { name: None, recipient: None, network: Some(file) } => {
+                let rules = read_chain_policy(&path.parent().unwrap_or(Path::new(".")).join(file))?;
+                let holder = network::holder(&rules);
+                policy = Some(rules);
+                Ok(holder)
+            }
+            HolderEntry { name: Some(name), recipient: Some(to), network: None } => {
+                let to: Recipient = to.parse().map_err(|e| Failure::input(format!("holder {name:?}: {e}")))?;
+                Ok(Holder { name, recipient: *to.as_bytes() })
+            }
+            _ => Err(Failure::input(format!("holders {}: expected name and recipient for each, or network alone", path.display()))),
+        }
     };
     let holders = Holders { needed: file.needed, holders: file.holder.into_iter().map(one).collect::<Result<_, _>>()? };
     holders.validate().map_err(|e| Failure::input(e).at(path.display()))?;
-    Ok(holders)
+    Ok((holders, policy))
 }
 
-fn read_attested(path: &Path) -> Result<Attested, Failure> {
+pub(super) fn read_attested(path: &Path) -> Result<Attested, Failure> {
     Attested::from_cbor(&read(path, "publication", ATTESTED_BYTES)?).map_err(|e| Failure::input(e).at(path.display()))
 }
 
-fn read_transcript(path: &Path) -> Result<(Attested, Transcript), Failure> {
+pub(super) fn read_transcript(path: &Path) -> Result<(Attested, Transcript), Failure> {
     let attested = read_attested(path)?;
     let t = Transcript::from_cbor(&attested.message).map_err(|e| Failure::input(e).at(path.display()))?;
     Ok((attested, t))
@@ -180,9 +197,9 @@ fn rules(policy: Option<&Path>) -> Result<(TcbPolicy, bool), Failure> {
 
 /// Makes a key.
 pub fn new_key(args: &NewArgs, purpose: Purpose) -> Result<Report, Failure> {
-    let holders = read_holders(&args.holders)?;
+    let (holders, network) = read_holders(&args.holders)?;
     let place = Place::open(&args.dir)?;
-    let published = place.seat()?.new_key(purpose, &holders).map_err(failed)?;
+    let published = place.seat()?.new_key_with(purpose, &holders, network.as_ref()).map_err(failed)?;
     let mut out = Report::new();
     place.publish(&published, &mut out)?;
     Ok(out)
@@ -193,6 +210,7 @@ fn with_boxes<T>(
     place: &Place,
     wait: u64,
     agree: &str,
+    vote: Option<&Path>,
     mut act: impl FnMut(&mut CeremonySeat<'_>, &[ShareBox]) -> Result<T, CeremonyError>,
 ) -> Result<T, Failure> {
     let mut seat = place.seat()?;
@@ -210,8 +228,10 @@ fn with_boxes<T>(
     let (end, mut seen) = (Instant::now() + Duration::from_secs(wait), usize::MAX);
     loop {
         let found = read_boxes(&boxes)?;
-        if found.len() != seen {
-            seen = found.len();
+        // The network's agreement counts like one more box.
+        let here = found.len().saturating_add(usize::from(vote.is_some_and(Path::exists)));
+        if here != seen {
+            seen = here;
             match act(&mut seat, &found) {
                 Ok(done) => return Ok(done),
                 Err(e) if Instant::now() >= end => return Err(failed(e)),
@@ -225,7 +245,7 @@ fn with_boxes<T>(
     }
 }
 
-fn read_boxes(dir: &Path) -> Result<Vec<ShareBox>, Failure> {
+pub(super) fn read_boxes(dir: &Path) -> Result<Vec<ShareBox>, Failure> {
     let io = |e: std::io::Error| Failure::input(format!("{}: {e}", dir.display()));
     let mut paths: Vec<PathBuf> = fs::read_dir(dir).map_err(io)?.filter_map(|e| Some(e.ok()?.path())).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "box"));
@@ -242,12 +262,19 @@ fn read_boxes(dir: &Path) -> Result<Vec<ShareBox>, Failure> {
     Ok(out)
 }
 
+/// The network's agreement, as a file.
+fn read_vote(path: &Path) -> Result<NetworkVote, CeremonyError> {
+    let bytes = fs::read(path).map_err(|e| CeremonyError::Refused(format!("{}: {e}", path.display())))?;
+    minicbor::decode(&bytes).map_err(|_| CeremonyError::Refused(format!("{}: no agreement of a network", path.display())))
+}
+
 /// Signs a build.
 pub fn sign(args: &CeremonySignArgs) -> Result<Report, Failure> {
     let place = Place::open(&args.dir)?;
     let agree = format!("--measurement {} --product-id {} --svn {}", args.measurement, args.product_id, args.svn);
-    let signed = with_boxes(&place, args.wait, &agree, |seat, boxes| {
-        seat.sign(args.measurement, args.product_id, args.svn, boxes)
+    let signed = with_boxes(&place, args.wait, &agree, args.vote.as_deref(), |seat, boxes| {
+        let vote = args.vote.as_deref().filter(|p| p.exists()).map(read_vote).transpose()?;
+        seat.sign_with((args.measurement, args.product_id, args.svn), boxes, vote.as_ref())
     })?;
     let checked = check_sigstruct(&signed.sigstruct).map_err(Failure::input)?;
     fs::write(&args.out, &signed.sigstruct).map_err(|e| Failure::input(format!("{}: {e}", args.out.display())))?;
@@ -266,10 +293,10 @@ pub fn sign(args: &CeremonySignArgs) -> Result<Report, Failure> {
 
 /// Deals the key again.
 pub fn reshare(args: &ReshareArgs) -> Result<Report, Failure> {
-    let holders = read_holders(&args.holders)?;
+    let (holders, network) = read_holders(&args.holders)?;
     let place = Place::open(&args.dir)?;
     let agree = format!("--new-holders {}", args.holders.display());
-    let published = with_boxes(&place, args.wait, &agree, |seat, boxes| seat.reshare(&holders, boxes))?;
+    let published = with_boxes(&place, args.wait, &agree, None, |seat, boxes| seat.reshare_with(&holders, boxes, network.as_ref()))?;
     let mut out = Report::new();
     place.publish(&published, &mut out)?;
     out.text("old shares open nothing that is sealed now: destroy them; the older sealed file goes with the next signature");
@@ -284,8 +311,15 @@ pub fn make_box(args: &BoxArgs) -> Result<Report, Failure> {
     let enclave = published.check(&transcript.digest(), &tcb, None).map_err(|e| at(e, &args.published))?.identity().measurement;
     let session = read_attested(&args.session)?;
     let info = SessionInfo::from_cbor(&session.message).map_err(|e| Failure::input(e).at(args.session.display()))?;
+    // A lifeboat knows no transcript: which program it is must be said.
+    let lifeboat = args.order.is_some();
+    let enclave = match (lifeboat, args.lifeboat) {
+        (false, _) => enclave,
+        (true, Some(known)) => known,
+        (true, None) => baton_host::lifeboat::image(&tcb).and_then(|i| i.measurement()).map_err(Failure::input)?,
+    };
     session.check(&info.digest(), &tcb, Some(enclave)).map_err(|e| at(e, &args.session))?;
-    if info.transcript != transcript.digest() {
+    if !lifeboat && info.transcript != transcript.digest() {
         return Err(Failure::refused(format!(
             "the session is for another ceremony: expected transcript {}, got {}; ask the ceremony's host which one is the newest",
             transcript.digest(),
@@ -296,18 +330,20 @@ pub fn make_box(args: &BoxArgs) -> Result<Report, Failure> {
     let identity = identity.map(|t| Identity::parse(&t)).transpose().map_err(Failure::input)?;
     let file = read(&args.share, "share", 128 << 10)?;
     let share = read_share(&file, identity.as_ref()).map_err(|e| Failure::input(e).at(args.share.display()))?;
+    let release = args.order.as_ref().zip(args.target.as_ref()).map(|(o, t)| release(o, t)).transpose()?;
     let (subject, text) = match (&args.measurement, &args.new_holders) {
+        _ if release.is_some() => release.ok_or_else(|| Failure::input("nothing to agree to"))?,
         (Some(m), _) => {
             let subject = Subject::Sign { measurement: *m, product_id: args.product_id, svn: args.svn };
             (subject, format!("a signature on {m}, product {}, svn {}", args.product_id, args.svn))
         }
         (None, Some(path)) => {
-            let list = read_holders(path)?;
+            let (list, _) = read_holders(path)?;
             let names: Vec<&str> = list.holders.iter().map(|h| h.name.as_str()).collect();
             let text = format!("new shares, {} of: {}", list.needed, names.join(", "));
             (Subject::Reshare { holders: list.digest() }, text)
         }
-        (None, None) => return Err(Failure::input("nothing to agree to; give --measurement or --new-holders")),
+        (None, None) => return Err(Failure::input("nothing to agree to; give --measurement, --new-holders, or --order with --target")),
     };
     let sealed = ShareBox::seal(&mut HostRandom::default(), &info, &subject, &share).map_err(Failure::input)?;
     fs::write(&args.out, box_bytes(&sealed)).map_err(|e| Failure::input(format!("{}: {e}", args.out.display())))?;
@@ -322,6 +358,15 @@ pub fn make_box(args: &BoxArgs) -> Result<Report, Failure> {
         out.text("the quote was judged by the development root, which proves nothing: give --policy");
     }
     Ok(out)
+}
+
+/// A release as a holder agrees to it: this order, this request, this machine.
+fn release(order: &Path, target: &Path) -> Result<(Subject, String), Failure> {
+    let signed = super::order::read_signed(order)?;
+    let to = Target::from_cbor(&read(target, "target's request", 1 << 20)?).map_err(|e| Failure::input(e).at(target.display()))?;
+    let subject = to.subject(&signed).map_err(|e| Failure::input(e).at(target.display()))?;
+    let text = format!("a release by order {} ({:?}) to machine {}", signed.order().digest(), signed.order().reason, to.platform);
+    Ok((subject, text))
 }
 
 /// Checks a publication.

@@ -1,7 +1,7 @@
 //! `baton lifeboat drill`: a release from shares to target, with a canary in the place of a keyring.
 //!
 //! It runs what a real release runs: ceremony, lifeboats, escrow, order, witnesses, target. Only the notice is a second, and
-//! holders' keys are made on the spot.
+//! holders' keys are made on the spot; with `--published` real holders answer by file, see [`super::lifeboat_answers`].
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,8 +39,8 @@ use crate::cli::ceremony::DrillArgs;
 use crate::files::read_text;
 use crate::output::{Failure, Report};
 
-const CHAIN: &str = "baton-drill-1";
-const NOTICE_SECS: u64 = 1;
+pub(super) const CHAIN: &str = "baton-drill-1";
+pub(super) const NOTICE_SECS: u64 = 1;
 
 #[derive(serde::Deserialize)]
 struct Names {
@@ -55,6 +55,9 @@ struct Name {
 
 /// Plays it.
 pub fn drill(args: &DrillArgs) -> Result<Report, Failure> {
+    if let (Some(published), Some(dir)) = (&args.published, &args.dir) {
+        return super::lifeboat_answers::drill(args, published, dir);
+    }
     let (needed, names) = people(args)?;
     for absent in &args.absent {
         if !names.contains(absent) {
@@ -122,7 +125,7 @@ struct Stage {
     needed: u8,
 }
 
-fn bad(e: impl std::fmt::Display) -> Failure {
+pub(super) fn bad(e: impl std::fmt::Display) -> Failure {
     Failure::input(format!("drill: {e}"))
 }
 
@@ -183,7 +186,8 @@ impl Stage {
         let machine = self.machines.get(usize::from(n)).ok_or("no such lifeboat")?;
         let mut boat = LifeboatSeat::start(machine, &self.boat_image, store, &self.collateral).map_err(|e| text(&e))?;
         let opened = boat.open(CHAIN, 0).map_err(|e| text(&e))?;
-        let mut target = DrillTarget::ask(self, &opened.hello)?;
+        let on = self.machines.last().ok_or("no machine")?;
+        let mut target = DrillTarget::ask(on, &self.target_image, &self.collateral, &opened.hello)?;
         let order = self.order(boat.identity_digest().map_err(|e| text(&e))?, &target, answered);
         let request = HandoverRequest::from_cbor(&target.shown.request).map_err(|e| text(&e))?.digest();
         let subject = Subject::Release { order: order.order().digest(), request, platform: target.shown.platform };
@@ -232,22 +236,22 @@ impl Stage {
     }
 }
 
-fn random_bytes() -> [u8; 32] {
+pub(super) fn random_bytes() -> [u8; 32] {
     let mut out = [0; 32];
     HostRandom::default().random(&mut out);
     out
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-fn witness() -> Result<Cosigner, Failure> {
+pub(super) fn witness() -> Result<Cosigner, Failure> {
     Cosigner::from_seed("drill.example", &[1; 32]).ok_or_else(|| bad("no witness"))
 }
 
 /// A log with the order, and a notice later the release.
-fn public_log(memo: &str, release: &str) -> Result<OrderLog, String> {
+pub(super) fn public_log(memo: &str, release: &str) -> Result<OrderLog, String> {
     let mut log = OrderLog::new(CHAIN, &random_bytes());
     let mut w = Witness::new(witness().map_err(|e| e.to_string())?, InMemory::default());
     w.know(&orders_origin(CHAIN), log.public_key());
@@ -261,17 +265,16 @@ fn public_log(memo: &str, release: &str) -> Result<OrderLog, String> {
 }
 
 /// The enclave that the canary goes to.
-struct DrillTarget {
-    platform: SimPlatform,
+pub(super) struct DrillTarget {
+    pub(super) platform: SimPlatform,
     key: RecipientKey,
-    shown: Target,
+    pub(super) shown: Target,
 }
 
 impl DrillTarget {
-    fn ask(stage: &Stage, hello: &[u8]) -> Result<Self, String> {
-        let machine = stage.machines.last().ok_or("no machine")?;
+    pub(super) fn ask(machine: &Machine, image: &Image, collateral: &[u8], hello: &[u8]) -> Result<Self, String> {
         let how = Launch { debug: false, entropy: random_bytes() };
-        let (mut platform, _) = machine.launch_program(&stage.target_image, &how).map_err(|e| e.to_string())?;
+        let (mut platform, _) = machine.launch_program(image, &how).map_err(|e| e.to_string())?;
         let hello = Hello::from_cbor(hello).map_err(|e| e.to_string())?;
         let key = RecipientKey::generate(&mut platform);
         let request = HandoverRequest {
@@ -285,13 +288,13 @@ impl DrillTarget {
         let qe = baton_attest::report::TargetInfo::parse(machine.qe_target().as_slice().try_into().map_err(|_| "bad TARGETINFO")?);
         let report = platform.report(&qe.map_err(|e| e.to_string())?, &report_data(&request.digest()));
         let quote = machine.quote(&report).map_err(|e| e.to_string())?;
-        let attestation = Attestation::Quoted { quote, collateral: stage.collateral.clone() };
+        let attestation = Attestation::Quoted { quote, collateral: collateral.to_vec() };
         let shown = Target { request: encode(&request), attestation, platform: machine.platform().id() };
         Ok(DrillTarget { platform, key, shown })
     }
 
     /// Opens the offer, and compares the canary with the one that was put into the escrow.
-    fn take(&mut self, offer: &[u8], canary: &CanarySeed) -> Result<(), String> {
+    pub(super) fn take(&mut self, offer: &[u8], canary: &CanarySeed) -> Result<(), String> {
         let got = open_canary(&self.key, offer).map_err(|e| e.to_string())?;
         match got.seed(0).is_some_and(|s| s.ct_eq(canary)) {
             true => Ok(()),

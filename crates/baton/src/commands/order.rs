@@ -8,26 +8,33 @@ use std::io::Write;
 use std::path::Path;
 
 use baton_attest::identity::{Attributes, Identity, PLATFORM_SGX, flags};
-use baton_core::order::adr036::{check as check_account, sign_doc};
+use baton_chain::light::LightClient;
+use baton_core::order::adr036::{check as check_account, sign_doc, validators};
 use baton_core::order::signed::{AccountSignature, MAX_SIGNED_BYTES, SignedOrder};
-use baton_core::order::{Action, Order, VERSION};
-use baton_core::policy::{CouncilKey, Policy};
+use baton_core::order::{Action, Authority, Order, VERSION};
+use baton_core::policy::Policy;
 use baton_core::witness::orders_origin;
+use baton_host::chain::ChainSource;
+use baton_host::gather::Gather;
+use baton_host::orders::staking;
+use baton_host::rpc::{RpcConfig, RpcSource};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
 
+use super::order_key::MemberKey;
 use crate::cli::{OrderFileArgs, OrderKeyArgs, OrderKindArg, OrderNewArgs, OrderSignArgs, OrderVerifyArgs};
 use crate::files::{json as parse_json, read, read_text, read_valid_policy};
 use crate::output::{Failure, Report};
 use crate::times::{show_duration, show_time};
+use crate::world::{Platform, World};
 
-/// Makes a council member's Ed25519 key, and prints what the policy names.
+/// Makes a council member's key, and prints what the policy names.
 pub fn key(args: &OrderKeyArgs) -> Result<Report, Failure> {
-    let key = SigningKey::from_bytes(&rand::random());
-    write_new(&args.out, (hex::encode(key.to_bytes()) + "\n").as_bytes(), true)?;
-    let public = CouncilKey::Ed25519(key.verifying_key().to_bytes());
+    let key = MemberKey::make(args.p256)?;
+    write_new(&args.out, key.to_text()?.as_bytes(), true)?;
+    let public = key.public()?;
     let mut out = Report::new();
     out.both("secret key", "file", args.out.display());
     out.both("for the policy", "key", public);
@@ -90,9 +97,9 @@ pub fn sign(args: &OrderSignArgs) -> Result<Report, Failure> {
     let mut signed = read_signed(&args.file)?;
     let mut out = Report::new();
     if let Some(path) = &args.key {
-        let key = read_key(path)?;
-        let public = CouncilKey::Ed25519(key.verifying_key().to_bytes());
-        signed.add_council(&public, |bytes| key.sign(bytes).to_vec());
+        let key = MemberKey::read(path)?;
+        let public = key.public()?;
+        signed.add_council(&public, |bytes| key.sign(bytes));
         out.both("signed by", "key", public);
     } else if let (Some(signer), Some(path)) = (&args.signer, &args.wallet) {
         let account = wallet(signer, path)?;
@@ -175,16 +182,59 @@ pub fn verify(args: &OrderVerifyArgs) -> Result<Report, Failure> {
         }
     }
     out.field("accounts", accounts);
-    if accounts != 0 {
-        out.row("accounts", format!("{accounts} with good signatures; the enclave weighs them by the chain's staking records"));
-    }
+    let weighed = match accounts {
+        0 => None,
+        _ => weigh(args, &policy, &signed, &mut out)?,
+    };
     notice(&mut out, &policy);
-    match authority {
+    match authority.or(weighed) {
+        Some(Authority::Validators { power, total, .. }) => {
+            out.verdict(true, format!("validators with {power} of {total} power ordered it; publish it now, the notice begins then"))
+        }
         Some(_) => out.verdict(true, format!("{} of {} signatures needed; publish it now, the notice begins then", signers.len(), council.needed)),
-        None if accounts != 0 => out.verdict(true, "the council has not signed, validators may have: the enclave weighs them"),
+        None if accounts != 0 && args.at.is_none() && args.rpc.is_empty() => out.verdict(true, "the council has not signed, validators may have: the enclave weighs them"),
         None => out.verdict(false, format!("{} of {} signatures needed", signers.len(), council.needed)),
     };
     Ok(out)
+}
+
+/// Weighs accounts at the chain's newest header, as an enclave with this policy does.
+fn weigh(args: &OrderVerifyArgs, policy: &Policy, signed: &SignedOrder, out: &mut Report) -> Result<Option<Authority>, Failure> {
+    let good = || signed.accounts().iter().filter_map(|a| check_account(signed.order(), a).ok());
+    let (world, rpc);
+    let source: &dyn ChainSource = match (&args.at, args.rpc.as_slice()) {
+        (Some(folder), _) => {
+            world = World::open(folder, 0, 0, Platform::Sim).map_err(|e| Failure::input(format!("{e:#}")))?;
+            &world.chain
+        }
+        (None, []) => {
+            let text = format!("{} with good signatures; give --rpc to weigh them by the chain's staking records, as the enclave will", good().count());
+            out.row("accounts", text);
+            return Ok(None);
+        }
+        (None, urls) => {
+            rpc = RpcSource::new(RpcConfig::new(policy.chain.chain_id.clone(), urls.to_vec())).map_err(Failure::input)?;
+            &rpc
+        }
+    };
+    let (from, to) = (policy.chain.checkpoint.height, source.latest().map_err(Failure::refused)?);
+    let block = source.light_block(from).map_err(Failure::refused)?;
+    let mut light = LightClient::from_checkpoint(&policy.chain, &block).map_err(Failure::refused)?;
+    let path = Gather::new(source, &policy.chain).path(from, to).map_err(Failure::refused)?;
+    if !path.blocks.is_empty() {
+        light.advance(&path).map_err(Failure::refused)?;
+    }
+    let addresses: Vec<[u8; 20]> = good().collect();
+    let records = staking(source, &addresses, to).map_err(Failure::refused)?;
+    let (authority, skipped) = validators(signed, light.head(), &records).map_err(Failure::refused)?;
+    for s in &skipped.0 {
+        out.row("skipped", s);
+    }
+    out.both("weighed at height", "weighed_at", to);
+    if authority.is_none() {
+        out.row("accounts", "more than two thirds of the bonded power are needed, and these have less");
+    }
+    Ok(authority)
 }
 
 /// Says what makes an order public, and where.
@@ -198,7 +248,8 @@ pub fn publish(args: &OrderFileArgs) -> Result<Report, Failure> {
     out.text("On a chain that lives: send a transaction with exactly this memo, from any account, for example a payment to yourself:");
     out.text(format!("  DAEMON tx bank send ME ME 1DENOM --chain-id {} --note {}", order.chain_id, order.memo()));
     out.text("When the chain stands still: append the memo as a leaf to the log of that name, and let witnesses cosign it");
-    out.text("now, and again when the notice is over.");
+    out.text("now, and again when the notice is over:");
+    out.text(format!("  baton order log orders.log --order {} --witness http://WITNESS --policy POLICY", args.file.display()));
     Ok(out)
 }
 
@@ -248,7 +299,7 @@ fn counts(out: &mut Report, signed: &SignedOrder) {
     out.row("signatures", format!("{council} of council keys, {accounts} of accounts; not judged here"));
 }
 
-fn read_signed(path: &Path) -> Result<SignedOrder, Failure> {
+pub(crate) fn read_signed(path: &Path) -> Result<SignedOrder, Failure> {
     let bytes = read(path, "order", MAX_SIGNED_BYTES)?;
     SignedOrder::from_bytes(&bytes).map_err(|e| Failure::input(e).at(path.display()))
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod ceremony;
 mod demo_folder;
+mod emergency;
 mod evidence;
 mod light;
 mod log;

@@ -1,0 +1,214 @@
+//! `baton order log`: keeps the log of orders, asks witnesses, and says since when something is public and when its notice ends.
+//! `baton order carry`: shows an order to an enclave of a network.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use baton_attest::identity::Digest32;
+use baton_chain::light::Path as LightPath;
+use baton_chain::record::Kind;
+use baton_core::order::judge::OrderEvidence;
+use baton_core::order::notice::FreshEvidence;
+use baton_core::order::signed::SignedOrder;
+use baton_core::order::{Action, fresh_memo};
+use baton_core::policy::Policy;
+use baton_core::witness::Cosigned;
+use baton_enclave::wire::{OfferEvidence, Reply, Request};
+use baton_host::order_log::LogFile;
+use baton_host::orders::{evidence, links};
+use baton_host::relay::{self, Channel};
+use baton_host::seat::SeatError;
+use serde_json::json;
+
+use super::order::read_signed;
+use super::snapshot::find;
+use crate::cli::{NodeArgs, OrderCarryArgs, OrderLogArgs};
+use crate::files::read_valid_policy;
+use crate::output::{Failure, Report};
+use crate::times::{show_duration, show_time};
+use crate::world::{Named, World};
+
+/// Keeps the log.
+pub fn keep(args: &OrderLogArgs) -> Result<Report, Failure> {
+    let mut file = match &args.new {
+        Some(chain_id) => LogFile::create(&args.file, chain_id),
+        None => LogFile::open(&args.file),
+    }
+    .map_err(Failure::input)?;
+    let order = args.order.as_deref().map(read_signed).transpose()?;
+    if let Some(other) = order.as_ref().filter(|o| o.order().chain_id != file.chain_id()) {
+        let (expected, got) = (file.chain_id(), &other.order().chain_id);
+        return Err(Failure::refused(format!("the order is for another chain: expected {expected:?}, got {got:?}")));
+    }
+    let policy = args.policy.as_deref().map(read_valid_policy).transpose()?;
+    let mut out = Report::new();
+    out.both("log", "log", file.log.origin());
+    out.both("its key", "key", hex::encode(file.log.public_key()));
+    for text in args.add.iter().cloned().chain(order.as_ref().map(|o| o.order().memo())) {
+        let refused = file.publish(&text, &args.witness).map_err(Failure::input)?;
+        out.row("added", &text);
+        refused.iter().for_each(|e| {
+            out.row("not cosigned", e);
+        });
+        out.field("not_cosigned", refused.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
+    let root = file.checkpoint();
+    out.both("entries", "size", root.size).both("root", "root", root.root);
+    out.field("texts", file.log.texts().to_vec());
+    for text in file.log.texts() {
+        out.row("  entry", text);
+    }
+    match (order, policy) {
+        (Some(order), Some(policy)) => notice(&mut out, &file, &order, &policy),
+        (Some(_), None) => {
+            out.text("when its notice ends, only the policy of the build that shall obey can say: give --policy");
+            Ok(out)
+        }
+        (None, _) => Ok(out),
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Since when an order is dated, and when its notice ends.
+fn notice(out: &mut Report, file: &LogFile, order: &SignedOrder, policy: &Policy) -> Result<Report, Failure> {
+    let witnesses = policy.witnesses.as_ref().ok_or_else(|| Failure::refused("the policy names no witnesses: only a transaction makes an order public"))?;
+    let memo = order.order().memo();
+    let index = file.log.texts().iter().position(|t| *t == memo).unwrap_or(usize::MAX) as u64;
+    let dated = |note: &str| Cosigned::verify(note, &file.log.origin(), &witnesses.keys, witnesses.needed);
+    let mut last = None;
+    let good: Vec<Cosigned> = file
+        .log
+        .notes()
+        .iter()
+        .filter(|n| n.size > index)
+        .filter_map(|n| dated(&n.note).map_err(|e| last = Some(e)).ok())
+        .collect();
+    let mut report = std::mem::take(out);
+    let Some(first) = good.first() else {
+        let why = last.map_or_else(|| "no witness was asked yet".into(), |e| e.to_string());
+        report.verdict(false, format!("no date counts yet: {why}"));
+        return Ok(report);
+    };
+    let (since, ends) = (first.not_after(), first.not_after().saturating_add(witnesses.notice_secs));
+    let newest = good.last().map_or(since, Cosigned::not_before);
+    report.field("since", since).field("notice_ends", ends).field("newest", newest);
+    report.row("dated", format!("{} by {} of {} witnesses", show_time(since), witnesses.needed, witnesses.keys.len()));
+    report.row("notice ends", show_time(ends));
+    report.row("anybody checks", format!("the log {} at each witness; the leaf is the memo above", file.log.origin()));
+    match newest >= ends {
+        true => report.verdict(true, "the notice is over, and a checkpoint of after it is here: carry the order to the enclaves"),
+        false if now() >= ends => report.verdict(false, "the notice is over: let the witnesses cosign once more (the same command again)"),
+        false => report.verdict(false, format!("{} to go", show_duration(ends.saturating_sub(now())))),
+    };
+    Ok(report)
+}
+
+fn failed(e: SeatError) -> Failure {
+    match e {
+        SeatError::Refused(r) => Failure::refused(format!("{} ({})", r.message, r.check)),
+        other => Failure::input(other),
+    }
+}
+
+fn any(e: anyhow::Error) -> Failure {
+    match e.downcast::<SeatError>() {
+        Ok(seat) => failed(seat),
+        Err(e) => Failure::input(format!("{e:#}")),
+    }
+}
+
+/// An order on its way to one enclave.
+struct Carrier<'a> {
+    args: &'a OrderCarryArgs,
+    signed: SignedOrder,
+    file: LogFile,
+}
+
+impl Carrier<'_> {
+    /// The text that makes this of now goes into the log; order and text are shown from there.
+    fn shown(&mut self, fresh: &str) -> Result<OrderEvidence, Failure> {
+        let refused = self.file.publish(fresh, &self.args.witness).map_err(Failure::input)?;
+        refused.iter().for_each(|e| eprintln!("not cosigned: {e}"));
+        let notice = self.file.log.notice(&self.signed.order().memo()).map_err(Failure::refused)?;
+        let fresh = FreshEvidence::Witnessed(self.file.log.newest(fresh).map_err(Failure::refused)?);
+        Ok(evidence(&self.signed, LightPath::default(), notice, Some(fresh)))
+    }
+
+    fn hand_over(&mut self, world: &mut World, node: usize, from: Named, to: Named) -> Result<(), Failure> {
+        world.seat(node, from).map_err(any)?;
+        world.seat(node, to).map_err(any)?;
+        let (o, n) = world.nodes[node].pair(from.name(), to.name()).map_err(any)?;
+        let asked = relay::ask(o, n, Kind::Upgrade, Channel::Local).map_err(failed)?;
+        let shown = self.shown(&asked.record(0).encode())?;
+        relay::hand_over(o, n, &asked, OfferEvidence::Order(shown.to_cbor()), Channel::Local).map_err(failed)?;
+        o.store_log().map_err(failed)?;
+        n.call(&Request::ActivateByOrder { evidence: OrderEvidence { fresh: None, ..shown }.to_cbor() }).map_err(failed)?;
+        n.store_log().map_err(failed)
+    }
+
+    fn command(&mut self, world: &mut World, node: usize, from: Named, ancestor: Option<u64>) -> Result<(), Failure> {
+        let head = world.status(node, from).map_err(any)?.head_height;
+        let down = ancestor.map(|to| links(&world.chain, head, to)).transpose().map_err(Failure::input)?;
+        let Reply::Message { digest: nonce, .. } = world.seat(node, from).map_err(any)?.call(&Request::Hello).map_err(failed)? else {
+            return Err(Failure::input("the enclave drew no nonce"));
+        };
+        let shown = self.shown(&fresh_memo(&Digest32(nonce.0)))?;
+        let shown = OrderEvidence { nonce: Some(nonce), links: down, ..shown };
+        let seat = world.seat(node, from).map_err(any)?;
+        seat.call(&Request::Command { evidence: shown.to_cbor() }).map_err(failed)?;
+        seat.store_log().map_err(failed)
+    }
+}
+
+/// Shows an order to an enclave.
+pub fn carry(args: &OrderCarryArgs) -> Result<Report, Failure> {
+    let signed = read_signed(&args.file)?;
+    let file = LogFile::open(&args.log).map_err(Failure::input)?;
+    let mut at = find(&NodeArgs { folder: args.at.folder.clone(), node: args.at.node.clone(), build: args.at.build })?;
+    let (node, from, action) = (at.node, at.which, signed.order().action.clone());
+    let digest = signed.order().digest();
+    let mut carrier = Carrier { args, signed, file };
+    let shows = match action {
+        Action::Handover { to } => {
+            let build = args.to.map(Named::from).ok_or_else(|| Failure::input("a handover needs its target").next("--to v2: the build that the order names"))?;
+            let own = at.world.build(build).map_err(any)?.measurement;
+            if own != to.measurement {
+                return Err(Failure::refused(format!("the order names {}, {} is {own}", to.measurement, build.name())));
+            }
+            carrier.hand_over(&mut at.world, node, from, build)?;
+            build
+        }
+        Action::Rewind { height, .. } => carrier.command(&mut at.world, node, from, Some(height)).map(|()| from)?,
+        Action::Freeze { .. } | Action::Rotate => carrier.command(&mut at.world, node, from, None).map(|()| from)?,
+    };
+    let status = at.world.status(node, shows).map_err(any)?;
+    let mut out = Report::new();
+    out.both("node", "node", &args.at.node).both("build", "build", shows.name());
+    out.both("custody", "state", status.state).field("serving", status.serving);
+    emergencies(&mut out, &status);
+    let known = status.emergencies.is_some_and(|e| e.obeyed.iter().chain(&e.inherited).any(|e| e.order == digest));
+    out.verdict(known, format!("order {digest} was obeyed; status and log say so for ever"));
+    Ok(out)
+}
+
+/// What a copy says of emergencies, for ever.
+pub(crate) fn emergencies(out: &mut Report, status: &baton_enclave::wire::Status) {
+    let Some(e) = &status.emergencies else { return };
+    let all = [("obeyed here", &e.obeyed), ("obeyed by its giver", &e.inherited)];
+    let mut list = Vec::new();
+    for (where_, orders) in all {
+        for o in orders {
+            out.row(where_, format!("order {} ({}) at height {}, digest {}", o.sequence, o.kind, o.head, o.order));
+            list.push(json!({"where": where_, "number": o.sequence, "kind": o.kind.to_string(), "height": o.head, "digest": o.order.to_string()}));
+        }
+    }
+    for f in &e.frozen {
+        out.row("frozen", format!("{} by order {}, for plans of proposals up to {}", f.measurement, f.sequence, f.proposals_through));
+    }
+    if let Some(by) = e.serves_by {
+        out.row("serves by order", by);
+    }
+    out.field("emergencies", list);
+}
