@@ -44,7 +44,7 @@ class Case:
 
     def write_script(self, body):
         if self.run.with_baton:
-            consent = self.baton.hook(20).split("\n", 1)[1].replace("exec ", "")
+            consent = self.baton.hook(6).split("\n", 1)[1].replace("exec ", "")
         else:
             consent = f'touch "{self.may}"'
         script = self.node.home / "cosmovisor/baton-hook"
