@@ -188,3 +188,19 @@ fn an_inspection_finds_heap_threads_and_the_memory_for_two() {
     // 41 pages and a SECS, twice, and one version array page.
     assert_eq!((seen.pages, seen.epc_bytes(1), seen.epc_bytes(2)), (41, 43 << 12, 85 << 12));
 }
+
+#[test]
+fn the_enclavehash_of_sgxs_sign_is_our_measurement() {
+    // Fortanix's tool wrote the SIGSTRUCT; softsgx launches with it, and its REPORT shows the same (see that crate's tests).
+    let sgxs = include_bytes!("../../../softsgx/tests/fixtures/sgxs-sign/enclave.sgxs");
+    let sig = include_bytes!("../../../softsgx/tests/fixtures/sgxs-sign/enclave.sig");
+    let measured = baton_attest::sgxs::measure(sgxs).unwrap().measurement;
+    let signed = check_sigstruct(sig).unwrap();
+    assert_eq!(signed.fields().measurement, measured);
+    assert_eq!(measured.0[..], sha2::Sha256::digest(sgxs)[..], "sha256sum of the file");
+    assert_eq!(signed.fields().signer(), SigningKey::development(1).unwrap().signer());
+    // And the SIGSTRUCT that we make over it says the same, apart from date and signature.
+    let ours = SigningKey::development(1).unwrap().sign_build(measured, 7, 3).unwrap();
+    assert_eq!((ours.measurement, ours.signer()), (measured, signed.fields().signer()));
+    assert_eq!((ours.product_id, ours.svn), (signed.fields().product_id, signed.fields().svn));
+}

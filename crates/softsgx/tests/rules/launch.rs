@@ -1,8 +1,11 @@
 //! EINIT: which SIGSTRUCT lets which enclave run.
 
-use softsgx::{Device, Error, InitError, Launch, init};
+use std::sync::Arc;
 
-use crate::build::{Key, Options, device, platform, stream};
+use sha2::{Digest, Sha256};
+use softsgx::{Attributes, Device, Error, InitError, Launch, init};
+
+use crate::build::{Enclave, Key, Options, device, platform, stream};
 
 fn launch_of(options: &Options) -> Launch {
     Launch {
@@ -173,4 +176,25 @@ fn an_xfrm_without_the_basic_parts_or_beyond_the_machine_is_refused() {
 #[test]
 fn a_device_without_a_platform_is_refused() {
     assert!(matches!(Device::builder().build(), Err(Error::NoPlatform)));
+}
+
+/// An enclave and its SIGSTRUCT as Fortanix's `sgxs-sign` wrote it: see `fixtures/ORIGIN.md`.
+const ENCLAVE: &[u8] = include_bytes!("../fixtures/sgxs-sign/enclave.sgxs");
+const SIGNED: &[u8] = include_bytes!("../fixtures/sgxs-sign/enclave.sig");
+
+#[test]
+fn the_enclavehash_of_sgxs_sign_is_what_is_measured_and_what_the_report_shows() {
+    let sig = sgx_isa::Sigstruct::try_copy_from(SIGNED).unwrap();
+    let file: [u8; 32] = Sha256::digest(ENCLAVE).into();
+    assert_eq!(sig.enclavehash, file, "sha256sum of the file");
+    let measured = softsgx::Image::read(&mut &ENCLAVE[..]).unwrap();
+    assert_eq!(sig.enclavehash, measured.mr_enclave());
+    let attributes = Attributes { flags: 4, xfrm: 3 };
+    let mapping = device()
+        .launch(&mut &ENCLAVE[..], &sig, attributes, 0)
+        .unwrap();
+    let enclave = Enclave(Arc::new(mapping));
+    let report = enclave.report(&enclave.identity().target_info(), &[0; 64]);
+    assert_eq!(report[64..96], sig.enclavehash, "MRENCLAVE in the REPORT");
+    assert_eq!(report[128..160], Key::number(1).signer(), "MRSIGNER");
 }
