@@ -8,6 +8,7 @@ use std::time::Duration;
 use baton_chain::gov::{Plan, Proposal, proposal_key};
 use baton_chain::light::{LightBlock, TrustedHeader};
 use baton_chain::proofs::{StateProof, verify_state};
+use baton_chain::recorded::{Recording, Verdict};
 use baton_chain::rpc::{light_block_from_rpc, state_proof_from_abci_query};
 use baton_devnet::rpc::RpcServer;
 use baton_devnet::{Account, Config, Devnet, Text, YES};
@@ -212,4 +213,47 @@ fn no_answer_to_a_query_is_read_as_absence() {
     let x = trusted("baton-rpc-1", &light_block_from_rpc(&real("halted_commit"), &set, Some(&next)).unwrap());
     assert_eq!((x.height(), verify_state(&x, &proof).unwrap().height()), (plan.height as u64, plan.height as u64));
     assert_eq!(real("halted_commit")["result"]["canonical"], false);
+}
+
+/// The evidence of an upgrade that ran on a real chain, with an SGX program as its target.
+fn upgrade() -> Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run/upgrade.json");
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn judge(recording: &Value) -> Verdict {
+    Recording::parse(&recording.to_string()).unwrap().judge(None)
+}
+
+#[test]
+fn a_recorded_upgrade_replays_without_a_chain() {
+    let verdict = judge(&upgrade());
+    assert!(verdict.accept, "{verdict:?}");
+    let measurement = "d6f9901d38c30164edb8411bc6efa41d8e37ac97145a965ce1fa857b69b05ce2";
+    assert_eq!(verdict.measurement.as_deref(), Some(measurement), "{verdict:?}");
+}
+
+#[test]
+fn a_recorded_upgrade_names_no_build_once_any_answer_is_changed() {
+    let whole = upgrade();
+    for (at, query) in whole["queries"].as_array().unwrap().iter().enumerate() {
+        let mut changed = whole.clone();
+        let mut value = STANDARD.decode(query["response"]["result"]["response"]["value"].as_str().unwrap()).unwrap();
+        let middle = value.len() / 2;
+        value[middle] ^= 1;
+        changed["queries"][at]["response"]["result"]["response"]["value"] = STANDARD.encode(value).into();
+        let verdict = Recording::parse(&changed.to_string()).map(|r| r.judge(None));
+        assert!(verdict.is_err() || verdict.is_ok_and(|v| !v.accept), "query {at}");
+        let mut gone = whole.clone();
+        gone["queries"].as_array_mut().unwrap().remove(at);
+        let verdict = Recording::parse(&gone.to_string()).map(|r| r.judge(None));
+        assert!(verdict.is_err() || verdict.is_ok_and(|v| !v.accept || v.measurement.is_none()), "query {at}");
+    }
+    // The vote's end is part of it: the tally is measured against the power of that block.
+    let mut without = whole.clone();
+    without.as_object_mut().unwrap().remove("vote_end");
+    assert!(!judge(&without).accept);
+    let mut other = whole;
+    other["chain_id"] = "baton-test-2".into();
+    assert!(!judge(&other).accept);
 }
