@@ -3,19 +3,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use baton_attest::identity::Digest32;
-use baton_chain::light::Path as LightPath;
-use baton_chain::record::Kind;
-use baton_core::order::judge::OrderEvidence;
-use baton_core::order::notice::FreshEvidence;
+use baton_core::order::Action;
 use baton_core::order::signed::SignedOrder;
-use baton_core::order::{Action, fresh_memo};
 use baton_core::policy::Policy;
 use baton_core::witness::Cosigned;
-use baton_enclave::wire::{OfferEvidence, Reply, Request};
+use baton_host::courier::{Courier, CourierError};
 use baton_host::order_log::LogFile;
-use baton_host::orders::{evidence, links};
-use baton_host::relay::{self, Channel};
 use baton_host::seat::SeatError;
 use serde_json::json;
 
@@ -25,7 +18,7 @@ use crate::cli::{NodeArgs, OrderCarryArgs, OrderLogArgs};
 use crate::files::read_valid_policy;
 use crate::output::{Failure, Report};
 use crate::times::{show_duration, show_time};
-use crate::world::{Named, World};
+use crate::world::Named;
 
 /// Keeps the log.
 pub fn keep(args: &OrderLogArgs) -> Result<Report, Failure> {
@@ -105,84 +98,50 @@ fn notice(out: &mut Report, file: &LogFile, order: &SignedOrder, policy: &Policy
     Ok(report)
 }
 
-fn failed(e: SeatError) -> Failure {
-    match e {
-        SeatError::Refused(r) => Failure::refused(format!("{} ({})", r.message, r.check)),
-        other => Failure::input(other),
-    }
-}
-
 fn any(e: anyhow::Error) -> Failure {
     match e.downcast::<SeatError>() {
-        Ok(seat) => failed(seat),
+        Ok(seat) => failed(CourierError::Seat(seat)),
         Err(e) => Failure::input(format!("{e:#}")),
     }
 }
 
-/// An order on its way to one enclave.
-struct Carrier<'a> {
-    args: &'a OrderCarryArgs,
-    signed: SignedOrder,
-    file: LogFile,
-}
-
-impl Carrier<'_> {
-    /// The text that makes this of now goes into the log; order and text are shown from there.
-    fn shown(&mut self, fresh: &str) -> Result<OrderEvidence, Failure> {
-        let refused = self.file.publish(fresh, &self.args.witness).map_err(Failure::input)?;
-        refused.iter().for_each(|e| eprintln!("not cosigned: {e}"));
-        let notice = self.file.log.notice(&self.signed.order().memo()).map_err(Failure::refused)?;
-        let fresh = FreshEvidence::Witnessed(self.file.log.newest(fresh).map_err(Failure::refused)?);
-        Ok(evidence(&self.signed, LightPath::default(), notice, Some(fresh)))
-    }
-
-    fn hand_over(&mut self, world: &mut World, node: usize, from: Named, to: Named) -> Result<(), Failure> {
-        world.seat(node, from).map_err(any)?;
-        world.seat(node, to).map_err(any)?;
-        let (o, n) = world.nodes[node].pair(from.name(), to.name()).map_err(any)?;
-        let asked = relay::ask(o, n, Kind::Upgrade, Channel::Local).map_err(failed)?;
-        let shown = self.shown(&asked.record(0).encode())?;
-        relay::hand_over(o, n, &asked, OfferEvidence::Order(shown.to_cbor()), Channel::Local).map_err(failed)?;
-        o.store_log().map_err(failed)?;
-        n.call(&Request::ActivateByOrder { evidence: OrderEvidence { fresh: None, ..shown }.to_cbor() }).map_err(failed)?;
-        n.store_log().map_err(failed)
-    }
-
-    fn command(&mut self, world: &mut World, node: usize, from: Named, ancestor: Option<u64>) -> Result<(), Failure> {
-        let head = world.status(node, from).map_err(any)?.head_height;
-        let down = ancestor.map(|to| links(&world.chain, head, to)).transpose().map_err(Failure::input)?;
-        let Reply::Message { digest: nonce, .. } = world.seat(node, from).map_err(any)?.call(&Request::Hello).map_err(failed)? else {
-            return Err(Failure::input("the enclave drew no nonce"));
-        };
-        let shown = self.shown(&fresh_memo(&Digest32(nonce.0)))?;
-        let shown = OrderEvidence { nonce: Some(nonce), links: down, ..shown };
-        let seat = world.seat(node, from).map_err(any)?;
-        seat.call(&Request::Command { evidence: shown.to_cbor() }).map_err(failed)?;
-        seat.store_log().map_err(failed)
+fn failed(e: CourierError) -> Failure {
+    match e {
+        CourierError::Seat(SeatError::Refused(r)) => Failure::refused(format!("{} ({})", r.message, r.check)),
+        CourierError::Seat(other) => Failure::input(other),
+        other => Failure::refused(other),
     }
 }
 
 /// Shows an order to an enclave.
 pub fn carry(args: &OrderCarryArgs) -> Result<Report, Failure> {
     let signed = read_signed(&args.file)?;
-    let file = LogFile::open(&args.log).map_err(Failure::input)?;
+    let mut file = LogFile::open(&args.log).map_err(Failure::input)?;
     let mut at = find(&NodeArgs { folder: args.at.folder.clone(), node: args.at.node.clone(), build: args.at.build })?;
-    let (node, from, action) = (at.node, at.which, signed.order().action.clone());
-    let digest = signed.order().digest();
-    let mut carrier = Carrier { args, signed, file };
-    let shows = match action {
+    let (node, from) = (at.node, at.which);
+    let mut courier = Courier::new(&signed, &mut file, &args.witness);
+    at.world.seat(node, from).map_err(any)?;
+    let shows = match &signed.order().action {
         Action::Handover { to } => {
             let build = args.to.map(Named::from).ok_or_else(|| Failure::input("a handover needs its target").next("--to v2: the build that the order names"))?;
             let own = at.world.build(build).map_err(any)?.measurement;
             if own != to.measurement {
                 return Err(Failure::refused(format!("the order names {}, {} is {own}", to.measurement, build.name())));
             }
-            carrier.hand_over(&mut at.world, node, from, build)?;
+            at.world.seat(node, build).map_err(any)?;
+            let (o, n) = at.world.nodes[node].pair(from.name(), build.name()).map_err(any)?;
+            courier.hand_over(o, n).map_err(failed)?;
             build
         }
-        Action::Rewind { height, .. } => carrier.command(&mut at.world, node, from, Some(height)).map(|()| from)?,
-        Action::Freeze { .. } | Action::Rotate => carrier.command(&mut at.world, node, from, None).map(|()| from)?,
+        Action::Rewind { .. } | Action::Freeze { .. } | Action::Rotate => {
+            let mut seat = at.world.nodes[node].take(from.name()).map_err(any)?;
+            let done = courier.command(&mut seat, &at.world.chain);
+            at.world.nodes[node].put_back(from.name(), seat);
+            done.map(|()| from).map_err(failed)?
+        }
     };
+    courier.refused.iter().for_each(|e| eprintln!("not cosigned: {e}"));
+    let digest = signed.order().digest();
     let status = at.world.status(node, shows).map_err(any)?;
     let mut out = Report::new();
     out.both("node", "node", &args.at.node).both("build", "build", shows.name());

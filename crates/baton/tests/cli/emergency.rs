@@ -173,6 +173,24 @@ fn h21_an_order_by_keys_of_both_kinds_is_dated_over_http_and_moves_the_seed_when
     let done = carry(0);
     assert_eq!(done.row("custody"), "Holding");
     assert!(done.row("obeyed here").starts_with("order 1 (handover)"), "{}", done.out);
+    // The next order freezes a build, in v3: public, and it waits for nothing.
+    let (freeze, v3_digest) = (p.file("freeze.order"), done.row("build").to_owned());
+    assert_eq!(v3_digest, "v3");
+    let identity = World::open(&p.at("net"), 0, 0, baton::world::Platform::Sim).unwrap().status(0, Named::V3).unwrap().identity.digest().to_string();
+    baton(&[
+        "order", "new", "freeze", "--measurement", &"77".repeat(32), "--proposals-through", "9", "--chain-id", CHAIN, "--from", &identity,
+        "--sequence", "2", "--expiry-height", "9000", "--expires", "2090-01-01T00:00:00Z", "--reason", "not that one", "--out", &freeze,
+    ])
+    .expect(0);
+    ["ada.key", "bob.pem"].iter().for_each(|k| {
+        baton(&["order", "sign", &freeze, "--key", &p.file(k)]).expect(0);
+    });
+    p.log("freeze.order", 1);
+    let frozen = baton(&[
+        "order", "carry", &freeze, &p.file("net"), "--node", "node0", "--build", "v3", "--log", &p.file("orders.log"), "--witness", p.url(),
+    ])
+    .expect(0);
+    assert!(frozen.row("frozen").starts_with(&"77".repeat(32)), "{}", frozen.out);
     // Nobody else's order, and a log of another chain.
     p.order("other.order", &"33".repeat(32), &v3, &["ada.key", "bob.pem"]);
     p.log("other.order", 1);

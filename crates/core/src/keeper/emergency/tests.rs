@@ -42,6 +42,7 @@ fn h04_log_entries_of_emergencies_are_frozen_and_read_back() {
         order(OrderKind::Handover, 3, Some(90), None, None),
         order(OrderKind::Freeze, 4, None, Some(1_790_000_000), Some(1_790_003_600)),
         Event::Rewound { from_height: 90, to_height: 80, to_hash: Digest32([9; 32]) },
+        Event::Escrowed { council_key: Digest32([10; 32]), lifeboat_key: Digest32([11; 32]) },
     ];
     let entries: Vec<LogEntry> =
         events.into_iter().zip(0..).map(|(event, seq)| LogEntry { seq, facts: LogFacts::default(), event }).collect();
