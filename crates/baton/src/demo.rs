@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use baton_core::custody::State;
+use baton_core::log::{Event, LogEntry};
 use baton_host::chain::ChainSource;
 use serde::Serialize;
 
@@ -206,7 +207,7 @@ fn joins(s: &mut Story) -> Result<String> {
         s.timed(i, "joined", |w| w.join(0, i, Named::V1))?;
         names.push(s.world.nodes[i].name.clone());
     }
-    Ok(format!("{} joined from node0: quotes both ways, a public record each", names.join(", ")))
+    Ok(format!("{} joined from node0: quotes both ways, a public record each, and a validator's word for each machine", names.join(", ")))
 }
 
 fn vault(s: &mut Story) -> Result<String> {
@@ -365,12 +366,19 @@ fn barrier(s: &mut Story) -> Result<String> {
         let receipts = s.world.receipts(i, Named::V1, Named::V2, &machines)?;
         s.timed(i, "erase", |w| w.erase(i, Named::V1, receipts))?;
     }
+    let (chain_id, seat) = (s.world.chain.config().chain_id.clone(), s.world.seat(0, Named::V1)?);
+    let entries = baton_host::trail::verify(&seat.trail().read()?, &chain_id)?.entries;
+    let share = |e: &LogEntry| match &e.event {
+        Event::BarrierMet { power_share, .. } => power_share.clone(),
+        _ => None,
+    };
+    let power = entries.iter().rev().find_map(share).context("no share of power in the log")?;
     let st = s.world.status(0, Named::V1)?;
     if st.state != State::Retired || !st.epochs.is_empty() {
         bail!("node0's v1 still holds {:?}", st.epochs);
     }
     Ok(format!(
-        "own successor and {} distinct machines hold the keyring, {GRACE_BLOCKS} blocks after X, each rehearsed onward\n{} old copies erased (L0: a tombstone; a host that kept an old file can still replay it, see docs/threat-model.md)",
+        "own successor and {} distinct machines hold the keyring, vouched for by validators with {power} of the voting power, {GRACE_BLOCKS} blocks after X, each rehearsed onward\n{} old copies erased (L0: a tombstone; a host that kept an old file can still replay it, see docs/threat-model.md)",
         machines.len(),
         machines.len()
     ))

@@ -3,12 +3,13 @@
 //! He runs what he likes there, and its quotes say that it is the approved build. No check of a quote can tell. What
 //! remains is that nobody answers for his machine.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use baton_attest::identity::Identity;
 use baton_chain::admission::{ADMIT_PREFIX, Admission, AdmissionEvidence, vouch_word};
+use baton_chain::evidence::PowerEvidence;
 use baton_chain::record::Kind;
 use baton_devnet::{Text, YES};
-use baton_enclave::wire::OfferEvidence;
+use baton_enclave::wire::{AttestedReceipt, OfferEvidence, Request};
 use baton_host::chain::Included;
 use baton_host::gather::Gather;
 use baton_host::relay::{self, Asked, Channel, Offered};
@@ -16,7 +17,9 @@ use baton_host::seat::Seat;
 
 use super::Bench;
 use super::scene::{Saved, Scene, quote_as};
-use crate::world::ops::trusted;
+use crate::world::build::{GRACE_BLOCKS, LEAD_BLOCKS};
+use crate::world::ops::{PLAN_NAME, trusted};
+use crate::world::{Named, World};
 
 /// The scene, with a machine whose owner forges its quotes.
 struct Forger {
@@ -90,7 +93,8 @@ pub fn a29(b: &mut Bench) -> Result<()> {
     let meaning = "a quote alone opens the door where the policy admits any machine; `policy check` warns of it";
     b.shown("any", "the forged quote, under admission any", meaning, outcome.map(|_| ()));
     vouched(b)?;
-    voted(b)
+    voted(b)?;
+    barrier(b)
 }
 
 fn vouched(b: &mut Bench) -> Result<()> {
@@ -171,6 +175,73 @@ fn voted(b: &mut Bench) -> Result<()> {
     let outcome = f.join(|s, head| admitting(s, &heights, won, head))?;
     b.control("a machine that a vote admitted", outcome);
     Ok(())
+}
+
+/// At the barrier a machine that nobody answers for stands for no power: forged receipts of many erase nothing.
+fn barrier(b: &mut Bench) -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("baton-attacks-").tempdir()?;
+    let mut w = World::create_on(dir.path(), b.seed, 4, b.platform.clone())?;
+    let receipts = upgraded(&mut w)?;
+    let power = w.power(0, Named::V1)?.context("the policy asks for a share")?;
+    let genuine = PowerEvidence::from_cbor(&power)?;
+    let ask = |w: &mut World, power: Option<Vec<u8>>| -> Result<Result<()>> {
+        w.seat(0, Named::V1)?;
+        let mut o = w.nodes[0].take("v1")?;
+        let saved = Saved::of(&o)?;
+        let outcome = o.call(&Request::Erase { receipts: receipts.clone(), power });
+        saved.put_back(&mut o)?;
+        w.nodes[0].put_back("v1", o);
+        Ok(outcome.map(|_| ()).map_err(Into::into))
+    };
+    let outcome = ask(&mut w, None)?;
+    let what = "receipts of machines that no record vouches for";
+    b.refused("barrier-nobody", what, "erase/Barrier/NoPower", outcome);
+    let mut few = genuine.clone();
+    few.vouched.records.truncate(2);
+    let outcome = ask(&mut w, Some(few.to_cbor()))?;
+    let what = "the same with records of validators below the share";
+    b.refused("barrier-share", what, "erase/Barrier/TooLittlePower", outcome);
+    let mut twice = genuine.clone();
+    twice.vouched.records = vec![genuine.vouched.records[0].clone(); 4];
+    let outcome = ask(&mut w, Some(twice.to_cbor()))?;
+    b.refused("barrier-twice", "one validator's record four times", "erase/Barrier/TooLittlePower", outcome);
+    let mut other_set = genuine;
+    other_set.vouched.next_validators = Vec::new();
+    let outcome = ask(&mut w, Some(other_set.to_cbor()))?;
+    let what = "the records with another validator set";
+    b.refused("barrier-set", what, "erase/Barrier/Admission/Light", outcome);
+    let outcome = ask(&mut w, Some(power))?;
+    b.control("machines that all validators vouch for", outcome);
+    Ok(())
+}
+
+/// Four nodes through a whole upgrade, past the grace; the receipts for node0.
+fn upgraded(w: &mut World) -> Result<Vec<AttestedReceipt>> {
+    let all = 0..4;
+    w.produce_until(3)?;
+    w.genesis(0)?;
+    for i in 1..4 {
+        w.join(0, i, Named::V1)?;
+    }
+    for i in all.clone() {
+        w.rehearse(i, Named::V1, Named::V2)?;
+    }
+    let x = w.chain.height() + 40 + LEAD_BLOCKS;
+    let proposal = w.vote(PLAN_NAME, x, &Scene::info(&w.build(Named::V2)?))?;
+    w.produce_until(x - LEAD_BLOCKS)?;
+    for i in all.clone() {
+        w.upgrade_ahead(i, Named::V1, Named::V2, proposal)?;
+    }
+    w.produce_until(x)?;
+    for i in all.clone() {
+        w.activate(i, Named::V2, proposal, x)?;
+    }
+    w.chain.resume_with_handler(PLAN_NAME)?;
+    w.produce_until(x + GRACE_BLOCKS + 2)?;
+    for i in all.clone() {
+        w.observe(i, Named::V2, PLAN_NAME, x)?;
+    }
+    w.receipts(0, Named::V1, Named::V2, &all.collect::<Vec<_>>())
 }
 
 /// Replaces text in bytes by text of the same length.

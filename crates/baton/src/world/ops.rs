@@ -71,7 +71,8 @@ impl World {
         }
         let commitment = *seat.status()?.commitments.first().context("genesis left no commitment")?;
         fs::write(commitment_path, format!("{commitment}\n"))?;
-        Ok(())
+        let (build, machine) = (self.build(Named::V1)?, self.nodes[node].machine().platform().id());
+        self.vouch_for(&build, machine)
     }
 
     /// Publishes a memo and waits for its block.
@@ -99,7 +100,7 @@ impl World {
     }
 
     fn join_seats(&mut self, source: &mut Seat, target: &mut Seat, build: &Build, channel: Channel<'_>) -> Result<()> {
-        self.vouch_for(build, target)?;
+        self.vouch_for(build, target.machine().platform().id())?;
         let asked = relay::ask(source, target, Kind::Join, channel)?;
         let tx = self.publish(&asked.record(0).encode())?;
         let trusted = trusted(&source.status()?);
@@ -277,8 +278,7 @@ impl World {
     }
 
     /// A validator names a machine in its own record, where the policy wants that and the record does not say it yet.
-    pub fn vouch_for(&mut self, build: &Build, seat: &Seat) -> Result<()> {
-        let machine = seat.machine().platform().id();
+    pub fn vouch_for(&mut self, build: &Build, machine: PlatformId) -> Result<()> {
         if build.policy.admission != Admission::Vouched {
             return Ok(());
         }
