@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use baton_core::shares::Purpose;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{acceptance, agreement, boat, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, node as node_commands, order, order_log, policy, proposal, quote, record_evidence, sit_out, snapshot, witness};
+use crate::commands::{acceptance, agreement, boat, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, machine as machine_commands, node as node_commands, order, order_log, policy, proposal, quote, record_evidence, sit_out, snapshot, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 use crate::world::Platform;
@@ -18,6 +18,7 @@ macro_rules! examples {
     };
 }
 
+pub mod machine;
 pub mod node;
 mod orders;
 mod platform;
@@ -131,6 +132,9 @@ enum Command {
     /// Records of transfers on chain
     #[command(subcommand)]
     Record(node::RecordCommand),
+    /// This machine, and who answers for it
+    #[command(subcommand)]
+    Platform(machine::PlatformCommand),
     /// Upgrade proposals
     #[command(subcommand)]
     Proposal(node::ProposalCommand),
@@ -552,6 +556,8 @@ fn run(cli: Cli) -> Exit {
         Command::Vault(node::VaultCommand::Put(args)) => (node_commands::vault_put(&args), args.at.json),
         Command::Vault(node::VaultCommand::Get(args)) => (node_commands::vault_get(&args), args.at.json),
         Command::Record(node::RecordCommand::Send(args)) => (node_commands::record_send(&args), args.at.json),
+        Command::Platform(machine::PlatformCommand::Show(args)) => (machine_commands::show(&args), args.at.json),
+        Command::Platform(machine::PlatformCommand::Vouch(args)) => (machine_commands::vouch(&args), args.at.json),
         Command::Proposal(node::ProposalCommand::New(args)) => (proposal::new(&args), args.json),
         Command::Proposal(node::ProposalCommand::Check(args)) => (proposal::check(&args), args.at.json),
         Command::SimBuild(args) => (proposal::sim_build(&args), args.json),

@@ -402,6 +402,9 @@ pub struct PolicyNewArgs {
     /// Distinct machines that must hold the keyring before an old copy goes
     #[arg(long, value_name = "R", default_value_t = 3)]
     pub platforms: u32,
+    /// Share of voting power that must answer for those machines; 0 asks for none. Only with --admission vouched
+    #[arg(long, value_name = "SHARE", default_value = "0.667")]
+    pub power_share: baton_chain::Decimal,
     /// Tokens for one unit of voting power; no state of the chain says it
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub power_reduction: u64,

@@ -14,6 +14,7 @@ pub mod lifeboat;
 pub mod lifeboat_answers;
 pub mod light;
 pub mod log;
+pub mod machine;
 pub mod node;
 pub mod order;
 pub mod order_key;

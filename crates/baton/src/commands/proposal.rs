@@ -257,11 +257,17 @@ fn assemble(args: &PolicyNewArgs, checkpoint: Checkpoint, unbonding: u64, gov: &
             max_collateral_age_secs: 7 * 24 * 3600,
             roots,
         },
-        barrier: BarrierRules { grace_blocks: args.grace_blocks, platforms: args.platforms, power_share: None },
+        barrier: BarrierRules { grace_blocks: args.grace_blocks, platforms: args.platforms, power_share: power_share(args) },
         council: None,
         witnesses: None,
         lifeboat: None,
     })
+}
+
+/// The share of power at the barrier; only vouched machines stand for power.
+fn power_share(args: &PolicyNewArgs) -> Option<baton_chain::Decimal> {
+    let wanted = args.admission == AdmissionArg::Vouched && args.power_share > baton_chain::Decimal::ZERO;
+    wanted.then_some(args.power_share)
 }
 
 /// A build for platform sim.
