@@ -74,4 +74,5 @@ attacks! {
     a26_a_rewind_introduces_no_header "A26";
     a27_a_kept_legacy_file_is_shown_for_what_it_is "A27";
     a28_a_new_build_serves_nothing_before_its_proof_at_x "A28";
+    a29_a_forged_quote_on_a_machine_that_nobody_answers_for_opens_no_door "A29";
 }

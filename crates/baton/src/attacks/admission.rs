@@ -29,10 +29,10 @@ struct Forger {
 }
 
 impl Forger {
-    /// The policy admits machines by `admission`; v2's plan has passed.
-    fn new(b: &Bench, admission: Admission) -> Result<Self> {
+    /// The policy admits machines by `admission`; v2's plan has passed, `room` blocks ahead.
+    fn new(b: &Bench, admission: Admission, room: u64) -> Result<Self> {
         let mut s = Scene::with(b, |p| p.admission = admission)?;
-        let proposal = s.pass_v2(32)?;
+        let proposal = s.pass_v2(room)?;
         // What really runs there is a build that nobody voted for.
         let v3 = s.v3.clone();
         let machine = s.world.machine("the forger's own")?;
@@ -88,7 +88,7 @@ fn record(s: &Scene, validator: usize, header: u64) -> Result<Option<AdmissionEv
 
 /// A quote alone opens no door.
 pub fn a29(b: &mut Bench) -> Result<()> {
-    let mut f = Forger::new(b, Admission::Any)?;
+    let mut f = Forger::new(b, Admission::Any, 32)?;
     let outcome = f.join(|_, _| Ok(None))?;
     let meaning = "a quote alone opens the door where the policy admits any machine; `policy check` warns of it";
     b.shown("any", "the forged quote, under admission any", meaning, outcome.map(|_| ()));
@@ -98,7 +98,7 @@ pub fn a29(b: &mut Bench) -> Result<()> {
 }
 
 fn vouched(b: &mut Bench) -> Result<()> {
-    let mut f = Forger::new(b, Admission::Vouched)?;
+    let mut f = Forger::new(b, Admission::Vouched, 32)?;
     let (forger, honest) = (f.owned.machine().platform().id(), f.s.world.nodes[1].machine().platform().id());
     let outcome = f.join(|_, _| Ok(None))?;
     let check = "offer/Authorize/Admission/NotShown";
@@ -140,6 +140,9 @@ fn vouched(b: &mut Bench) -> Result<()> {
     let outcome = f.offer(&asked, OfferEvidence::Ahead(evidence.to_cbor()))?;
     let check = "offer/Authorize/Admission/NotShown";
     b.refused("ahead", "it asks as the voted build, in the lead window", check, outcome);
+    // The offer ended that instance, and its nonces with it.
+    let asked = f.upgrade()?;
+    let tx = f.s.record(&asked, f.proposal)?;
     f.s.world.produce_until(plan)?;
     let mut evidence = f.gather().at_x(&trusted, f.proposal, plan)?;
     evidence.publication = Some(f.gather().publication(&trusted, &tx)?);
@@ -149,7 +152,7 @@ fn vouched(b: &mut Bench) -> Result<()> {
 }
 
 fn voted(b: &mut Bench) -> Result<()> {
-    let mut f = Forger::new(b, Admission::Voted)?;
+    let mut f = Forger::new(b, Admission::Voted, 300)?;
     let (forger, honest) = (f.owned.machine().platform().id(), f.s.world.nodes[1].machine().platform().id());
     let propose = |f: &mut Forger, id: &[u8; 32], option: i32| -> Result<u64> {
         let text = Text { metadata: format!("{ADMIT_PREFIX}{}", hex::encode(id)), ..Text::titled("Admit a machine") };
@@ -209,7 +212,7 @@ fn barrier(b: &mut Bench) -> Result<()> {
     other_set.vouched.next_validators = Vec::new();
     let outcome = ask(&mut w, Some(other_set.to_cbor()))?;
     let what = "the records with another validator set";
-    b.refused("barrier-set", what, "erase/Barrier/Admission/Light", outcome);
+    b.refused("barrier-set", what, "erase/Barrier/Admission/Light/NextValidatorsHash", outcome);
     let outcome = ask(&mut w, Some(power))?;
     b.control("machines that all validators vouch for", outcome);
     Ok(())
@@ -227,6 +230,7 @@ fn upgraded(w: &mut World) -> Result<Vec<AttestedReceipt>> {
         w.rehearse(i, Named::V1, Named::V2)?;
     }
     let x = w.chain.height() + 40 + LEAD_BLOCKS;
+    w.progress.plan_height = Some(x);
     let proposal = w.vote(PLAN_NAME, x, &Scene::info(&w.build(Named::V2)?))?;
     w.produce_until(x - LEAD_BLOCKS)?;
     for i in all.clone() {

@@ -492,9 +492,10 @@ fn erase(node: &mut Node) -> Result<Vec<Done>> {
         let power = match policy.barrier.power_share {
             Some(_) => {
                 let gather = Gather::new(&node.sources, &policy.chain);
-                // At its own head it needs no new block; where that state was pruned, a later head does.
+                // At X, or its own head above that, it needs no block of the new chain; where that state was pruned, a later head does.
                 let at = |head| gather.power(&trusted(&s), head);
-                let evidence = at(s.head_height).or_else(|e| node.sources.rpc.latest().map_err(|_| e).and_then(at))?;
+                let x = node.plan_for(&successor.measurement)?.map_or(0, |p| p.height);
+                let evidence = at(s.head_height.max(x)).or_else(|e| node.sources.rpc.latest().map_err(|_| e).and_then(at))?;
                 Some(evidence.to_cbor())
             }
             None => None,

@@ -304,14 +304,15 @@ impl World {
         Ok(self.gather(build).admission(build.policy.admission, &[], &machine, header)?)
     }
 
-    /// What shows the share of power behind the machines, at the old build's own head: it needs no block after X.
+    /// What shows the share of power behind the machines, at X or the old build's own head: it needs no block after X.
     pub fn power(&mut self, node: usize, from: Named) -> Result<Option<Vec<u8>>> {
         let build = self.build(from)?;
         if build.policy.barrier.power_share.is_none() {
             return Ok(None);
         }
         let status = self.status(node, from)?;
-        let evidence = self.gather(&build).power(&trusted(&status), status.head_height)?;
+        let head = status.head_height.max(self.progress.plan_height.unwrap_or(0));
+        let evidence = self.gather(&build).power(&trusted(&status), head)?;
         Ok(Some(evidence.to_cbor()))
     }
 
