@@ -66,12 +66,6 @@ fn a_snapshot_before_and_after_the_barrier_comes_back_and_says_what_it_costs() {
     assert_eq!(ran.row("custody"), "Holding");
     restore(&before, &demo, "node0", &[]).expect(0);
 
-    // A joiner was vouched for when it joined; the genesis node is now, so that it counts at the barrier.
-    let v1 = w.build(Named::V1).unwrap();
-    w.seat(0, Named::V1).unwrap();
-    let seat = w.nodes[0].take("v1").unwrap();
-    w.vouch_for(&v1, &seat).unwrap();
-    w.nodes[0].put_back("v1", seat);
     w.produce_until(6).unwrap();
     let v2 = w.build(Named::V2).unwrap();
     (0..3).for_each(|i| w.rehearse(i, Named::V1, Named::V2).unwrap());
