@@ -10,7 +10,7 @@ mod key;
 mod send;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ const PER_PAGE: u64 = 100;
 const MAX_PAGES: u64 = 50;
 /// Light blocks that are kept in memory.
 const KEPT_BLOCKS: usize = 64;
+/// Blocks this near to the newest are asked for each time: an operator can roll the chain back by a block or two.
+const UNSETTLED_BLOCKS: u64 = 4;
 
 /// `cosmos.store.internal.kv.v1beta1.Pairs`: what a query of a range answers.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -107,6 +109,7 @@ struct Shared {
     config: RpcConfig,
     endpoints: Vec<Endpoint>,
     preferred: AtomicUsize,
+    newest: AtomicU64,
     caught: Mutex<BTreeMap<(String, String), u64>>,
     blocks: Mutex<BTreeMap<u64, LightBlock>>,
 }
@@ -136,6 +139,7 @@ impl RpcSource {
                 config,
                 endpoints,
                 preferred: AtomicUsize::new(0),
+                newest: AtomicU64::new(0),
                 caught: Mutex::default(),
                 blocks: Mutex::default(),
             }),
@@ -300,11 +304,21 @@ impl RpcSource {
         Ok(())
     }
 
+    /// The chain is at this height. If it went back, what was remembered above is another history.
+    fn went_to(&self, height: u64) {
+        if height < self.shared.newest.swap(height, Ordering::Relaxed) {
+            lock(&self.shared.blocks).retain(|h, _| h.saturating_add(UNSETTLED_BLOCKS) <= height);
+        }
+    }
+
     fn cached(&self, height: u64) -> Option<LightBlock> {
         lock(&self.shared.blocks).get(&height).cloned()
     }
 
     fn remember(&self, height: u64, block: &LightBlock) {
+        if height.saturating_add(UNSETTLED_BLOCKS) > self.shared.newest.load(Ordering::Relaxed) {
+            return;
+        }
         let mut blocks = lock(&self.shared.blocks);
         blocks.insert(height, block.clone());
         while blocks.len() > KEPT_BLOCKS {
@@ -391,12 +405,10 @@ impl ChainSource for RpcSource {
         let agreed = heights.windows(2).all(|w| matches!(w, [(a, _), (b, _)] if a == b));
         for (height, endpoint) in &heights {
             // A height that nobody else has counts once its block holds; a claim alone is nothing.
-            if agreed || self.cached(*height).is_some() {
-                return Ok(*height);
-            }
-            match self.fetch_block(endpoint, *height) {
-                Ok(block) => {
-                    self.remember(*height, &block);
+            let holds = if agreed { Ok(()) } else { self.fetch_block(endpoint, *height).map(|_| ()) };
+            match holds {
+                Ok(()) => {
+                    self.went_to(*height);
                     return Ok(*height);
                 }
                 Err(e) => errors.push(self.error(endpoint.url(), "latest block", e)),

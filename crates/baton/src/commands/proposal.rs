@@ -70,7 +70,8 @@ pub fn new(args: &ProposalNewArgs) -> Result<Report, Failure> {
 pub fn check(args: &ProposalCheckArgs) -> Result<Report, Failure> {
     let home = home(&args.at)?;
     let rpc = crate::node::rpc(home.config())?;
-    let found = proposal(&rpc, args.id).map_err(Failure::refused)?;
+    let header = rpc.latest().map_err(Failure::refused)?;
+    let found = proposal(&rpc, args.id, header).map_err(Failure::refused)?;
     let p = found.ok_or_else(|| Failure::refused(format!("there is no proposal {}: never made, or its deposit was never paid", args.id)))?;
     let mut out = Report::new();
     let status = ProposalStatus::try_from(p.status).unwrap_or_default().name();

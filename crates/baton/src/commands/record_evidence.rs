@@ -65,15 +65,15 @@ pub fn record(args: &EvidenceRecordArgs) -> Result<Report, Failure> {
     let home = home(&args.at)?;
     let rpc = crate::node::rpc(home.config())?;
     let chain_id = home.config().chain.id.clone();
+    let latest = rpc.latest().map_err(Failure::refused)?;
     let id = match args.proposal {
         Some(id) => id,
-        None => passed_upgrades(&rpc, |_, p| args.plan.as_ref().is_none_or(|n| *n == p.name)).map_err(Failure::refused)?
+        None => passed_upgrades(&rpc, latest, |_, p| args.plan.as_ref().is_none_or(|n| *n == p.name)).map_err(Failure::refused)?
             .ok_or_else(|| Failure::refused("no passed proposal with such an upgrade: expected one; name it by --proposal"))?
             .0,
     };
-    let p = proposal(&rpc, id).map_err(Failure::refused)?.ok_or_else(|| Failure::refused(format!("there is no proposal {id}")))?;
+    let p = proposal(&rpc, id, latest).map_err(Failure::refused)?.ok_or_else(|| Failure::refused(format!("there is no proposal {id}")))?;
     let plan_height = plans_of(&p).pop().and_then(|p| u64::try_from(p.height).ok()).unwrap_or(0);
-    let latest = rpc.latest().map_err(Failure::refused)?;
     // Above its height no state has the plan any more: header X is the last that proves it.
     let target = args.header.unwrap_or(if plan_height > 0 { latest.min(plan_height) } else { latest });
     let (found, _) = builds(&home.path("builds"), &chain_id)?;

@@ -197,6 +197,13 @@ impl Db {
         write.commit().map_err(failed)
     }
 
+    /// Takes a small note back.
+    pub fn forget_note(&self, name: &str) -> Result<(), DbError> {
+        let write = self.0.begin_write().map_err(failed)?;
+        write.open_table(NOTES).map_err(failed)?.remove(name).map_err(failed)?;
+        write.commit().map_err(failed)
+    }
+
     fn span(&self, end: (i64, i32), upto: u64) -> Result<Option<u64>, DbError> {
         let read = self.0.begin_read().map_err(failed)?;
         let table = read.open_table(BLOCKS).map_err(failed)?;

@@ -22,6 +22,8 @@ use super::shared::Shared;
 
 /// x/gov: number of the next proposal.
 const NEXT_PROPOSAL: &[u8] = &[0x03];
+/// How often the evidence of past plans is completed, at most.
+const COMPLETE_EVERY: Duration = Duration::from_secs(5);
 /// How many proposals are looked at, newest first, for the one that carried a plan.
 const MAX_LOOKED_AT: u64 = 300;
 
@@ -60,16 +62,16 @@ pub struct View {
     pub moved: Option<Instant>,
 }
 
-/// The pending plan in the newest state, unproven.
-pub fn pending(rpc: &RpcSource) -> Result<Option<Plan>, SourceError> {
-    let bytes = rpc.peek(UPGRADE_STORE, PLAN_KEY)?;
-    Ok(bytes.and_then(|b| Plan::decode(b.as_slice()).ok()))
+/// The pending plan under a header. Proven, so that an endpoint which lies is found out.
+pub fn pending(rpc: &RpcSource, header: u64) -> Result<Option<Plan>, SourceError> {
+    let proof = rpc.state(UPGRADE_STORE, PLAN_KEY, header)?;
+    Ok(proof.value.and_then(|b| Plan::decode(b.as_slice()).ok()))
 }
 
-/// A proposal in the newest state, unproven.
-pub fn proposal(rpc: &RpcSource, id: u64) -> Result<Option<Proposal>, SourceError> {
-    let bytes = rpc.peek(GOV_STORE, &proposal_key(id))?;
-    Ok(bytes.and_then(|b| Proposal::decode(b.as_slice()).ok()))
+/// A proposal under a header.
+pub fn proposal(rpc: &RpcSource, id: u64, header: u64) -> Result<Option<Proposal>, SourceError> {
+    let proof = rpc.state(GOV_STORE, &proposal_key(id), header)?;
+    Ok(proof.value.and_then(|b| Proposal::decode(b.as_slice()).ok()))
 }
 
 /// The plans that a proposal would schedule.
@@ -78,11 +80,11 @@ pub fn plans_of(proposal: &Proposal) -> Vec<Plan> {
     upgrades.filter_map(|m| MsgSoftwareUpgrade::decode(m.value.as_slice()).ok()?.plan).collect()
 }
 
-/// Passed proposals with an upgrade, newest first, with their numbers, as long as `wanted` says so.
-pub fn passed_upgrades(rpc: &RpcSource, mut wanted: impl FnMut(u64, &Plan) -> bool) -> Result<Option<(u64, Plan)>, SourceError> {
-    let next = rpc.peek(GOV_STORE, NEXT_PROPOSAL)?.and_then(|b| b.try_into().ok()).map_or(1, u64::from_be_bytes);
+/// The newest passed proposal with an upgrade that is `wanted`, with its number, under a header.
+pub fn passed_upgrades(rpc: &RpcSource, header: u64, mut wanted: impl FnMut(u64, &Plan) -> bool) -> Result<Option<(u64, Plan)>, SourceError> {
+    let next = rpc.state(GOV_STORE, NEXT_PROPOSAL, header)?.value.and_then(|b| b.try_into().ok()).map_or(1, u64::from_be_bytes);
     for id in (next.saturating_sub(MAX_LOOKED_AT).max(1)..next).rev() {
-        let Some(p) = proposal(rpc, id)? else { continue };
+        let Some(p) = proposal(rpc, id, header)? else { continue };
         if p.status != ProposalStatus::Passed as i32 {
             continue;
         }
@@ -122,13 +124,14 @@ pub struct Follower {
     home: PathBuf,
     poll: Duration,
     kept_upto: u64,
+    completed: Option<Instant>,
     last_plan: Option<KnownPlan>,
 }
 
 impl Follower {
     /// A follower of one chain.
     pub fn new(rpc: RpcSource, db: Arc<Db>, shared: Arc<Shared>, home: PathBuf, poll: Duration) -> Self {
-        Follower { rpc, db, shared, home, poll, kept_upto: 0, last_plan: None }
+        Follower { rpc, db, shared, home, poll, kept_upto: 0, completed: None, last_plan: None }
     }
 
     /// Follows until told to stop.
@@ -157,6 +160,9 @@ impl Follower {
                 near
             }
             Err(e) => {
+                if before.error.as_deref() != Some(e.to_string().as_str()) {
+                    tracing::warn!(height = before.height, error = %e, "the chain was not seen");
+                }
                 let known = before.plan.as_ref().is_some_and(|p| before.height + 3 >= p.plan.height);
                 let (error, trouble) = (Some(e.to_string()), Some(e.trouble));
                 self.shared.set_view(View { error, trouble, ..before });
@@ -169,7 +175,11 @@ impl Follower {
         let height = self.rpc.latest()?;
         let now = Instant::now();
         let moved = height != before.height;
-        let plan = if moved || before.seen.is_none() { self.plan()? } else { before.plan.clone() };
+        if height < 2 {
+            // No state is proven yet.
+            return Ok(View { height, seen: Some(now), error: None, trouble: None, ..before.clone() });
+        }
+        let plan = if moved || before.seen.is_none() { self.plan(height)? } else { before.plan.clone() };
         let time = match moved || before.time == 0 {
             true if height > 0 => header_time(&self.rpc.light_block(height)?).map_or(before.time, |t| u64::try_from(t.0).unwrap_or(0)),
             _ => before.time,
@@ -177,13 +187,16 @@ impl Follower {
         if let Some(seen) = &plan {
             self.keep(seen, height);
         }
+        if moved {
+            self.complete(height);
+        }
         let moved_at = if moved { Some(now) } else { before.moved };
         Ok(View { height, time, plan, error: None, trouble: None, seen: Some(now), moved: moved_at })
     }
 
     /// The pending plan, with the proposal that carried it.
-    fn plan(&mut self) -> Result<Option<SeenPlan>, SourceError> {
-        let Some(plan) = pending(&self.rpc)? else {
+    fn plan(&mut self, header: u64) -> Result<Option<SeenPlan>, SourceError> {
+        let Some(plan) = pending(&self.rpc, header)? else {
             self.last_plan = None;
             return Ok(None);
         };
@@ -191,7 +204,7 @@ impl Follower {
         if let Some(known) = self.last_plan.as_ref().filter(|k| k.name == plan.name && k.height == height && k.info == plan.info && k.proposal > 0) {
             return Ok(Some(SeenPlan::of(known.clone())));
         }
-        let carried = passed_upgrades(&self.rpc, |_, p| p.same_as(&plan))?;
+        let carried = passed_upgrades(&self.rpc, header, |_, p| p.same_as(&plan))?;
         let known = KnownPlan { name: plan.name, height, info: plan.info, proposal: carried.map_or(0, |(id, _)| id), at_x: false };
         if let Err(e) = self.db.note_plan(&known).map_err(anyhow::Error::from).and_then(|()| write_plan(&self.home, &known)) {
             tracing::error!(error = %e, "the plan was not noted");
@@ -222,6 +235,34 @@ impl Follower {
                 tracing::info!(plan = %plan.name, upto = self.kept_upto, of = plan.height, blocks, "kept evidence near the plan's height");
             }
             Err(e) => tracing::warn!(plan = %plan.name, height, error = %e, "could not keep the evidence of this height yet"),
+        }
+    }
+
+    /// A supervisor may have killed the chain's node before header X was kept: it is fetched once the new binary answers.
+    fn complete(&mut self, height: u64) {
+        if self.completed.is_some_and(|t| t.elapsed() < COMPLETE_EVERY) {
+            return;
+        }
+        self.completed = Some(Instant::now());
+        let Some(policy) = self.shared.policy() else { return };
+        for plan in self.db.plans().unwrap_or_default() {
+            let note = format!("not at X {} {}", plan.height, plan.proposal);
+            if plan.at_x || plan.proposal == 0 || height <= plan.height || self.db.note(&note).is_ok_and(|n| n.is_some()) {
+                continue;
+            }
+            let shown = match self.rpc.state(UPGRADE_STORE, PLAN_KEY, plan.height) {
+                Ok(proof) => proof.value.and_then(|v| Plan::decode(v.as_slice()).ok()),
+                Err(_) => continue,
+            };
+            let kept = match shown.is_some_and(|s| s.name == plan.name && s.info == plan.info) {
+                true => self.gather(&policy, &plan, &self.shared.starts()).and_then(|_| Ok(self.db.note_plan(&KnownPlan { at_x: true, ..plan.clone() })?)),
+                // Cancelled or overwritten before its height.
+                false => self.db.set_note(&note, "").map_err(Into::into),
+            };
+            match kept {
+                Ok(()) => tracing::info!(plan = %plan.name, height = plan.height, "the evidence of a past plan is complete"),
+                Err(e) => tracing::warn!(plan = %plan.name, error = %e, "the evidence of a past plan is not complete yet"),
+            }
         }
     }
 

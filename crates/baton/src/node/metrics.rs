@@ -22,6 +22,13 @@ fn gauge(r: &mut Registry, name: &str, help: &str) -> G {
     g
 }
 
+/// A number without labels.
+fn one(r: &mut Registry, name: &str, help: &str, value: u64) {
+    let g = Gauge::<i64, AtomicI64>::default();
+    g.set(i64::try_from(value).unwrap_or(i64::MAX));
+    r.register(name, help, g);
+}
+
 fn set(g: &G, labels: Labels, value: u64) {
     g.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
 }
@@ -31,7 +38,6 @@ pub(super) fn page(node: &Node) -> String {
     let mut registry = Registry::with_prefix("baton");
     let r = &mut registry;
     let view = node.shared.view();
-    let one = |r: &mut Registry, name: &str, help: &str, value: u64| set(&gauge(r, name, help), Vec::new(), value);
     set(&gauge(r, "build_info", "Version of the daemon"), vec![("version", env!("CARGO_PKG_VERSION").into())], 1);
     one(r, "uptime_seconds", "Time since the daemon started", node.started.elapsed().as_secs());
     one(r, "chain_height", "Newest decided height", view.height);
@@ -91,6 +97,6 @@ fn peers(node: &Node, r: &mut Registry) {
         set(&up, vec![("peer", url.clone())], u64::from(ok));
     }
     let barrier = super::status::barrier_counts(node);
-    set(&gauge(r, "barrier_receipts", "Receipts at hand for the old copy's barrier"), Vec::new(), barrier.0);
-    set(&gauge(r, "barrier_receipts_wanted", "Distinct machines that the barrier wants; 0 while no old copy waits"), Vec::new(), barrier.1);
+    one(r, "barrier_receipts", "Receipts at hand for the old copy's barrier", barrier.0);
+    one(r, "barrier_receipts_wanted", "Distinct machines that the barrier wants; 0 while no old copy waits", barrier.1);
 }

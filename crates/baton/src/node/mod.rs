@@ -62,8 +62,10 @@ pub struct Place {
     pub seat: Seat,
     /// What it said last.
     pub status: Option<Status>,
-    /// It was rehearsed with as the source of nothing: the twin for rehearsals.
+    /// Entries of its log that are stored.
     logged: u64,
+    /// The chain has run its plan, went back, and passed over it: then another build is the one in use.
+    passed_over: bool,
 }
 
 /// A handover ahead of the plan that waits for its record to be in a block. It lives in memory as the enclaves'
@@ -90,6 +92,8 @@ pub struct Node {
     shared: Arc<Shared>,
     waiting: Option<Waiting>,
     searched: Option<Instant>,
+    /// The height of the last look at whether plans that ran still stand.
+    stood_at: u64,
     failing: BTreeMap<String, Failing>,
     bad_builds: Vec<String>,
     warnings: Vec<String>,
@@ -138,6 +142,7 @@ impl Node {
             shared: Arc::default(),
             waiting: None,
             searched: None,
+            stood_at: 0,
             failing: BTreeMap::new(),
             bad_builds: Vec::new(),
             warnings: Vec::new(),
@@ -186,7 +191,7 @@ impl Node {
             let dir = self.home.path("seats").join(build.folder());
             let seat = self.open_seat(&dir, &build)?;
             done.push(Done { step: "build", text: format!("{} {}", build.name, build.measurement) });
-            self.places.push(Place { build, seat, status: None, logged: 0 });
+            self.places.push(Place { build, seat, status: None, logged: 0, passed_over: false });
         }
         Ok(done)
     }
@@ -314,7 +319,7 @@ impl Node {
     fn holder(&self) -> Option<usize> {
         let serving = |p: &Place| p.status.as_ref().is_some_and(|s| s.serving);
         let mut all: Vec<usize> = (0..self.places.len()).filter(|i| self.places.get(*i).is_some_and(serving)).collect();
-        all.sort_by_key(|i| self.places.get(*i).and_then(|p| p.status.as_ref()).map(|s| (s.at_x, s.identity.svn)));
+        all.sort_by_key(|i| self.places.get(*i).and_then(|p| Some((!p.passed_over, p.status.as_ref()?.at_x, p.status.as_ref()?.identity.svn))));
         all.pop()
     }
 

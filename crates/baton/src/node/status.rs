@@ -45,7 +45,7 @@ fn seat(p: &Place) -> Value {
     let mut out = json!({"build": p.build.name, "measurement": p.build.measurement.to_string()});
     let (Some(map), Some(s)) = (out.as_object_mut(), &p.status) else { return out };
     let more = json!({
-        "svn": s.identity.svn, "signer": s.identity.signer.to_string(), "state": s.state.to_string().to_lowercase(), "serving": s.serving,
+        "passed_over": p.passed_over, "svn": s.identity.svn, "signer": s.identity.signer.to_string(), "state": s.state.to_string().to_lowercase(), "serving": s.serving,
         "head": s.head_height, "epochs": s.epochs, "exposed": s.exposed, "rehearsed": s.rehearsed, "rehearsed_as_source": s.rehearsed_as_source,
         "activated_at": s.at_x, "log_size": s.log_size, "successor": s.successor.map(|n| n.measurement.to_string()),
         "commitments": s.commitments.iter().map(ToString::to_string).collect::<Vec<_>>(),

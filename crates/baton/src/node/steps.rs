@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use baton_attest::identity::{Measurement, hash};
-use baton_chain::gov::{PLAN_KEY, Plan, UPGRADE_STORE};
+use baton_chain::gov::{PLAN_KEY, Plan, UPGRADE_STORE, done_key};
 use baton_chain::info::read_info;
 use baton_chain::record::Kind;
 use baton_core::custody::State;
@@ -29,6 +29,7 @@ pub(super) const STEPS: &[(&str, Step)] = &[
     ("at X", at_x),
     ("confirmed", note_confirmed),
     ("activate", activate),
+    ("stands", stands),
     ("observe", observe),
     ("records", owed_records),
     ("receipt", receipt),
@@ -133,6 +134,20 @@ impl Node {
         empty.iter().filter_map(|m| self.plan_for(m).ok().flatten()).collect()
     }
 
+    /// Every build is shown again what stands of a plan.
+    fn look_again(&mut self, plan: &KnownPlan) -> Result<()> {
+        for p in &self.places {
+            self.sources.db.forget_note(&observed_note(&p.build.measurement, plan, "above"))?;
+        }
+        Ok(())
+    }
+
+    /// How far peers say that the chain has come.
+    fn peers_height(&self) -> u64 {
+        let peers = self.shared.peers();
+        peers.values().filter_map(|p| p.status.as_ref()?["chain"]["height"].as_u64()).max().unwrap_or(0)
+    }
+
     /// What peers say of plans.
     fn hints(&self) -> Vec<KnownPlan> {
         self.shared.peers().into_values().flat_map(|p| p.plans).filter(|p| p.proposal > 0).collect()
@@ -145,7 +160,8 @@ impl Node {
         if let Some(plan) = known.into_iter().rev().find(|p| names(&p.info) && p.proposal > 0) {
             return Ok(Some(plan));
         }
-        let found = passed_upgrades(&self.sources.rpc, |_, plan| names(&plan.info));
+        let rpc = &self.sources.rpc;
+        let found = rpc.latest().and_then(|header| passed_upgrades(rpc, header, |_, plan| names(&plan.info)));
         // With a dead RPC a peer's word is enough to find the evidence, which the enclave then judges.
         if let Some(hint) = self.hints().into_iter().find(|p| names(&p.info)).filter(|_| !matches!(found, Ok(Some(_)))) {
             return Ok(Some(hint));
@@ -285,9 +301,9 @@ fn at_x(node: &mut Node) -> Result<Vec<Done>> {
     let pending = node.shared.view().plan.map(|p| p.plan);
     let mut plans: Vec<KnownPlan> = pending.into_iter().collect();
     plans.extend(node.sources.db.plans()?.into_iter().rev());
-    plans.extend(node.hints().into_iter().filter(|p| p.at_x));
+    plans.extend(node.hints());
     plans.extend(node.searched_plans());
-    let height = node.known_height();
+    let height = node.known_height().max(node.peers_height());
     for plan in plans {
         let Ok(Some(named)) = read_info(&plan.info) else { continue };
         let (Some(target), Some(source)) = (node.find(&named.measurement), node.giver_for(&named.measurement)) else { continue };
@@ -357,7 +373,9 @@ fn note_confirmed(node: &mut Node) -> Result<Vec<Done>> {
 fn activate(node: &mut Node) -> Result<Vec<Done>> {
     let mut out = Vec::new();
     for i in 0..node.places.len() {
-        if node.state(i) != State::Received {
+        // Without a header that it trusts there is nothing to show it anything from.
+        let follows = node.places[i].status.as_ref().is_some_and(|s| s.head_height > 0);
+        if node.state(i) != State::Received || !follows {
             continue;
         }
         let measurement = node.at(i)?.build.measurement;
@@ -373,6 +391,52 @@ fn activate(node: &mut Node) -> Result<Vec<Done>> {
         out.push(Done { step: "activate", text: format!("{} serves: header {} proves plan {:?}", place.build.name, plan.height, plan.name) });
         node.refresh_status(i)?;
     }
+    Ok(out)
+}
+
+/// What says that a build has been shown a stage of a plan.
+fn observed_note(build: &Measurement, plan: &KnownPlan, stage: &str) -> String {
+    format!("observed {build} {} {} {stage}", plan.height, hex::encode(&hash("plan", &[plan.info.as_bytes()]).0[..8]))
+}
+
+/// How many blocks pass between two looks at whether a plan that ran is still done.
+const STANDS_EVERY: u64 = 5;
+
+/// A chain can go back behind an upgrade and pass over it, after enclaves have seen it done. As long as the old copy is
+/// there, this node looks again and again: what was passed over gives no receipt, and its source is shown that the promise is void.
+fn stands(node: &mut Node) -> Result<Vec<Done>> {
+    let view = node.shared.view();
+    let waits = node.places.iter().any(|p| {
+        let owes = |x: Option<u64>| x.is_some() && node.sources.db.receipt(&p.build.measurement.0).is_ok_and(|r| r.is_none());
+        p.status.as_ref().is_some_and(|s| matches!(s.state, State::Offered | State::Confirmed) || owes(s.at_x))
+    });
+    if !waits || view.error.is_some() || view.height < node.stood_at.saturating_add(STANDS_EVERY) {
+        return NOTHING;
+    }
+    let mut out = Vec::new();
+    for i in 0..node.places.len() {
+        let Some(x) = node.places[i].status.as_ref().and_then(|s| s.at_x) else { continue };
+        let measurement = node.places[i].build.measurement;
+        if view.height <= x {
+            continue;
+        }
+        let Some(plan) = node.plan_for(&measurement)? else { continue };
+        let proof = node.sources.rpc.state(UPGRADE_STORE, &done_key(x, &plan.name), view.height)?;
+        let passed_over = proof.value.is_none();
+        if passed_over != node.places[i].passed_over {
+            node.at(i)?.passed_over = passed_over;
+            let name = node.places[i].build.name.clone();
+            let text = match passed_over {
+                true => {
+                    node.look_again(&plan)?;
+                    format!("the chain went back and passed over plan {:?}: {name} gives no receipt, the build before it is the one in use", plan.name)
+                }
+                false => format!("plan {:?} of {name} is done", plan.name),
+            };
+            out.push(Done { step: "stands", text });
+        }
+    }
+    node.stood_at = view.height;
     Ok(out)
 }
 
@@ -393,10 +457,11 @@ fn observe(node: &mut Node) -> Result<Vec<Done>> {
         // One look when it is gone before its height, and one above its height.
         let stage = match (still, view.height > plan.height) {
             (_, true) => "above",
-            (false, false) => "gone",
-            (true, false) => continue,
+            // A plan that a header at X has shown is not gone in a view from below X: that node is only catching up.
+            (false, false) if !plan.at_x => "gone",
+            (_, false) => continue,
         };
-        let note = format!("observed {measurement} {} {} {stage}", plan.height, hex::encode(&hash("plan", &[plan.info.as_bytes()]).0[..8]));
+        let note = observed_note(&measurement, &plan, stage);
         if view.height == 0 || view.error.is_some() || node.sources.db.note(&note)?.is_some() {
             continue;
         }
@@ -449,7 +514,7 @@ fn receipt(node: &mut Node) -> Result<Vec<Done>> {
         let Some(s) = node.places[i].status.clone() else { continue };
         let (Some(x), measurement) = (s.at_x, node.places[i].build.measurement) else { continue };
         let grace = node.places[i].build.policy.barrier.grace_blocks;
-        let due = height >= x.saturating_add(grace) && s.serving && s.rehearsed_as_source;
+        let due = height >= x.saturating_add(grace) && node.stood_at >= x.saturating_add(grace) && !node.places[i].passed_over && s.serving && s.rehearsed_as_source;
         if !due || node.sources.db.receipt(&measurement.0)?.is_some() {
             continue;
         }
@@ -476,7 +541,7 @@ fn erase(node: &mut Node) -> Result<Vec<Done>> {
     for i in 0..node.places.len() {
         let Some(s) = node.places[i].status.clone() else { continue };
         let (State::Confirmed, Some(successor)) = (s.state, s.successor) else { continue };
-        let Some(target) = node.find(&successor.measurement) else { continue };
+        let Some(target) = node.find(&successor.measurement).filter(|t| !node.places[*t].passed_over) else { continue };
         let Some(own) = node.sources.db.receipt(&successor.measurement.0)? else { continue };
         let mut quoted = vec![own];
         let name = successor.measurement.to_string();

@@ -21,7 +21,7 @@ pub struct Net {
     pub nodes: Vec<Daemon>,
     stop: Arc<AtomicBool>,
     maker: Option<std::thread::JoinHandle<()>>,
-    cap: Arc<std::sync::atomic::AtomicU64>,
+    slow: Arc<std::sync::atomic::AtomicU64>,
 }
 
 pub struct Daemon {
@@ -86,18 +86,21 @@ impl Net {
             nodes: Vec::new(),
             stop: Arc::default(),
             maker: None,
-            cap: Arc::new(u64::MAX.into()),
+            slow: Arc::new(u64::MAX.into()),
         };
         for (i, port) in ports.iter().enumerate() {
             net.init(i, *port, &ports);
         }
-        let (rpc, stop, cap) = (net.rpc.clone(), net.stop.clone(), net.cap.clone());
+        let (rpc, stop, slow) = (net.rpc.clone(), net.stop.clone(), net.slow.clone());
         net.maker = Some(std::thread::spawn(move || {
+            let mut last = Instant::now();
             while !stop.load(Ordering::Relaxed) {
                 sleep(Duration::from_millis(100));
                 let mut chain = rpc.chain();
-                if chain.halted().is_none() && chain.height() < cap.load(Ordering::Relaxed) {
+                let slowly = chain.height() >= slow.load(Ordering::Relaxed) && last.elapsed() < Duration::from_secs(2);
+                if chain.halted().is_none() && !slowly {
                     chain.produce_block().expect("a block");
+                    last = Instant::now();
                 }
             }
         }));
@@ -239,13 +242,13 @@ impl Net {
         assert_eq!(chain.proposal(id).expect("it").status, 3, "PASSED");
         assert!(chain.height() < height, "{} {height}", chain.height());
         // However slow this machine is, the plan's height comes when the test waits for it.
-        self.hold_at(height - 3);
+        self.slow_from(height.saturating_sub(30));
         height
     }
 
-    /// No block above this height, until a test waits for one.
-    pub fn hold_at(&self, height: u64) {
-        self.cap.store(height, Ordering::Relaxed);
+    /// Above this height blocks come slowly, until a test waits for one.
+    pub fn slow_from(&self, height: u64) {
+        self.slow.store(height, Ordering::Relaxed);
     }
 
     /// The new binary runs the plan.
@@ -255,7 +258,7 @@ impl Net {
 
     /// Waits for a height.
     pub fn wait_height(&self, height: u64) {
-        self.hold_at(u64::MAX);
+        self.slow_from(u64::MAX);
         let end = Instant::now() + PATIENCE;
         while self.height() < height {
             assert!(Instant::now() < end, "the chain stands at {}", self.height());

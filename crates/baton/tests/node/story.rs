@@ -29,6 +29,15 @@ fn a_voted_upgrade_goes_through_on_four_machines_without_anybody_touching_them()
     let v2 = net.build("v2", 2, Some(&commitment));
     (0..4).for_each(|i| net.install(i, &v2));
     let height = net.vote("enclave-v2", 40, &v2);
+    net.until(0, "sees the plan", |s| s["plan"]["name"] == "enclave-v2");
+    // What people can look at while the plan is pending.
+    let checked = net.json(0, &["proposal", "check", "1", "--build", v2.to_str().unwrap()]);
+    assert_eq!((checked["accept"].as_bool(), checked["status"].as_str()), (Some(true), Some("PASSED")), "{checked:#}");
+    let v1 = net.dir.path().join("v1.sgxs");
+    net.run(0, &["proposal", "check", "1", "--build", v1.to_str().unwrap()]).refused();
+    let recording = net.dir.path().join("recording.json");
+    net.json(0, &["evidence", "record", "--plan", "enclave-v2", "--out", recording.to_str().unwrap()]);
+    crate::net::baton(&["evidence", "verify", recording.to_str().unwrap()]).ok();
     for i in 0..4 {
         net.until(i, "rehearsed", |s| seat(s, "v2")["rehearsed_as_source"] == true);
         net.until(i, "confirmed", |s| seat(s, "v1")["state"] == "confirmed" && seat(s, "v2")["state"] == "received");

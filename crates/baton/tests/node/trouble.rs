@@ -131,7 +131,12 @@ fn h15_with_the_rpc_dead_a_late_node_hands_over_from_what_was_kept() {
     net.run(0, &["hook", "custom-pre-upgrade", "enclave-v2", &height.to_string(), "--limit", "60"]).ok();
     net.run(0, &["guard", "--plan", "enclave-v2", "--", "true"]).ok();
     let status = net.json(0, &["status"]);
-    assert_eq!(seat(&status, "v2")["serving"], true, "{status:#}");
+    assert_eq!(seat(&status, "v1")["state"], "confirmed", "{status:#}");
+    // The new binary runs: its RPC is back, and with it the new build's checkpoint.
+    net.rpc.play_fair();
+    net.resume("enclave-v2");
+    net.start(0);
+    net.until(0, "activated", |s| seat(s, "v2")["serving"] == true);
 }
 
 #[test]
@@ -145,7 +150,7 @@ fn a_cancelled_plan_gives_the_keyring_back_to_the_old_build() {
         let target = u64::try_from(chain.plan().unwrap().height).unwrap() - 50;
         let now = chain.height();
         chain.produce_until(target.max(now)).unwrap();
-        net.hold_at(target.max(now) + 6);
+        net.slow_from(target.max(now) + 4);
     }
     net.until(0, "confirmed", |s| seat(s, "v1")["state"] == "confirmed");
     {
@@ -156,9 +161,36 @@ fn a_cancelled_plan_gives_the_keyring_back_to_the_old_build() {
         chain.carry(id, YES).unwrap();
         assert!(chain.plan().is_none());
     }
-    net.hold_at(u64::MAX);
+    net.slow_from(u64::MAX);
     net.until(0, "holds again", |s| seat(s, "v1")["state"] == "holding" && s["plan"].is_null());
     assert_eq!(net.json(0, &["vault", "get", "treasure"])["value"], "under the third oak");
+}
+
+#[test]
+fn h21_a_chain_that_goes_back_and_passes_over_the_upgrade_gives_the_old_build_its_place_again() {
+    let (net, commitment) = network(1);
+    let v2 = net.build("v2", 2, Some(&commitment));
+    net.install(0, &v2);
+    let height = net.vote("enclave-v2", 40, &v2);
+    net.until(0, "confirmed", |s| seat(s, "v1")["state"] == "confirmed");
+    net.wait_height(height);
+    net.until(0, "activated", |s| seat(s, "v2")["serving"] == true);
+    net.resume("enclave-v2");
+    net.wait_height(height + 1);
+    {
+        let mut chain = net.rpc.chain();
+        while chain.height() >= height {
+            chain.rollback(true).unwrap();
+        }
+        chain.advance_time(Duration::from_secs(3));
+        chain.produce_until(height).unwrap();
+        chain.skip_upgrade().unwrap();
+    }
+    net.until(0, "saw it", |s| seat(s, "v1")["state"] == "holding");
+    net.until(0, "stays", |s| s["chain"]["height"].as_u64().unwrap() > height + 15);
+    let got = net.json(0, &["vault", "get", "treasure"]);
+    assert_eq!(got["build"], seat(&net.status(0).unwrap(), "v1")["measurement"]);
+    assert_eq!(got["value"], "under the third oak");
 }
 
 #[test]
@@ -170,7 +202,7 @@ fn kill_minus_nine_at_any_moment_of_an_upgrade_loses_nothing() {
     // Node 0 is killed again and again, each time a little later, until the chain halts.
     let mut after = 5;
     let mut kills = 0;
-    while net.height() < height && seat(&net.status(0).unwrap_or_default(), "v1")["state"] != "confirmed" {
+    while net.height() + 2 < height && seat(&net.status(0).unwrap_or_default(), "v1")["state"] != "confirmed" {
         net.kill(0);
         kills += 1;
         net.start(0);

@@ -56,7 +56,7 @@ fn light_blocks_and_proofs_over_rpc_are_those_of_the_chain_itself() {
     for h in [1, 2, 7, 12] {
         let direct = ChainSource::light_block(&*s.chain(), h).unwrap();
         let got = rpc.light_block(h).unwrap();
-        assert_eq!(got.signed_header, direct.signed_header, "{h}");
+        assert_eq!(got.untrusted_checkpoint().unwrap(), direct.untrusted_checkpoint().unwrap(), "{h}");
         let hash = |v: &[u8]| baton_chain::light::validator_set_hash(v).unwrap();
         assert_eq!(hash(&got.validators), hash(&direct.validators));
         assert_eq!(hash(&got.next_validators.unwrap()), hash(&direct.next_validators.unwrap()));
@@ -264,6 +264,27 @@ fn a_lagging_endpoint_does_not_hold_the_head_back() {
     ahead.chain().produce_until(20).unwrap();
     assert_eq!(source(&[&behind, &ahead]).latest().unwrap(), 20);
     source(&[&behind, &ahead]).light_block(18).unwrap();
+}
+
+#[test]
+fn a_chain_that_was_rolled_back_shows_its_new_history() {
+    let s = server();
+    s.chain().produce_until(30).unwrap();
+    let rpc = source(&[&s]);
+    let hash = |h| rpc.light_block(h).unwrap().untrusted_checkpoint().unwrap().hash;
+    rpc.latest().unwrap();
+    let (settled, newest) = (hash(20), hash(29));
+    {
+        let mut chain = s.chain();
+        chain.rollback(true).unwrap();
+        chain.rollback(true).unwrap();
+        chain.advance_time(Duration::from_secs(7));
+        chain.produce_until(31).unwrap();
+    }
+    rpc.latest().unwrap();
+    assert_ne!(hash(29), newest);
+    assert_eq!(hash(20), settled);
+    rpc.state(GOV_STORE, &[0x30], 30).unwrap();
 }
 
 #[test]
