@@ -199,7 +199,7 @@ class Run:
 
     # -- around the height
 
-    def handed_over(self, build="v2", nodes=None, timeout=120):
+    def handed_over(self, build="v2", nodes=None, timeout=240):
         """Until the new build holds the secret durably beside the old one, on each of these nodes."""
         if self.with_baton:
             for i in self.all(nodes):

@@ -263,7 +263,7 @@ def lying_endpoint(run):
         endpoints(run.net)
     liar = run.closing[0]
     run.deliver()
-    height = run.upgrade_voted(ahead=AHEAD + 150)
+    height = run.upgrade_voted(ahead=AHEAD + 90)
     caught = []
     for mode in ("flip", "old", "shift", "error", "pruned", "hang"):
         # A daemon that starts has no favourite yet: it asks the first endpoint first.
