@@ -261,12 +261,18 @@ class Run:
     def reads(self, baton, build, text, value=SECRET):
         """The vault's record is read on this node, by this build (None: whichever serves)."""
         if self.with_baton:
+            last = {}
+
+            def read():
+                found = self._try(lambda: baton.vault_get("first"))
+                last.update(found or {})
+                return found and found["value"] == value and (build is None or found["build"] == self.tools.measurement(build))
+
             try:
-                found = until("the vault's record", lambda: self._try(lambda: baton.vault_get("first")), 30, 1)
-            except TimeoutError as error:
-                return self.t.check(False, f"node{baton.node.index}: {text}", error)
-            holds = found["value"] == value and (build is None or found["build"] == self.tools.measurement(build))
-            return self.t.check(holds, f"node{baton.node.index}: {text}", found)
+                until("the vault's record", read, 60, 1)
+                return self.t.check(True, f"node{baton.node.index}: {text}")
+            except TimeoutError:
+                return self.t.check(False, f"node{baton.node.index}: {text}", last or "nothing is read")
 
     @staticmethod
     def _try(ask):

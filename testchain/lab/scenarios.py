@@ -7,8 +7,6 @@ from .network import DENOM, TOKENS_PER_POWER, cancel_message, free_ports
 from .rpc import DOWN, Rpc, until
 from .run import AHEAD, PLAN
 
-LATE_BLOCKS = 200
-
 
 def success(run):
     """The upgrade as it should go: vote, handover in the lead window, height, switch, receipts, barrier, erased copies."""
@@ -77,7 +75,7 @@ def late(run, helped=True):
     height = run.upgrade_voted(votes={i: "yes" for i in others})
     run.handed_over(nodes=others)
     run.cross(height, others)
-    run.net.wait_height(height + LATE_BLOCKS, others, timeout=400)
+    run.net.wait_height(height + run.options.late_blocks, others, timeout=400)
     if not helped:
         for i in others:
             run.batons[i].stop()
@@ -86,13 +84,13 @@ def late(run, helped=True):
     run.batons[away].start()
     run.deliver(nodes=[away])
     run.start_node(away)
-    run.t.say(f"node{away} comes back, {LATE_BLOCKS} blocks late")
+    run.t.say(f"node{away} comes back, {run.options.late_blocks} blocks late")
     if run.cosmovisor:
-        run.supervise([away], height + LATE_BLOCKS)
+        run.supervise([away], height + run.options.late_blocks)
     else:
         run.wait_halt(height, [away])
         run.replace_binaries([away])
-    run.net.wait_height(height + LATE_BLOCKS, [away], timeout=300)
+    run.net.wait_height(height + run.options.late_blocks, [away], timeout=300)
     run.crossed(height, [away])
     if run.with_baton:
         run.reads(run.batons[away], "v2", "the vault is read by the late node's new build")
