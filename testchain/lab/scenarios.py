@@ -270,10 +270,10 @@ def lying_endpoint(run):
         liar.told.clear()
         at = run.net.up().rpc.height()
         run.batons[1].start()
-        run.net.wait_height(at + 2)
+        run.net.wait_height(at + 4)
         run.t.check(lies(liar), f"the endpoint of node1 lies: {mode}")
         if run.with_baton:
-            follows(run, at + 4, mode)
+            follows(run, at + 6, mode)
             named = [c for c in run.batons[1].status()["chain"]["caught"] if c["endpoint"] == liar.url]
             run.t.say(f"{mode}: {sum(liar.told.values())} lies told, caught: " + ("; ".join(c["what"] for c in named) or "nothing that proves a lie"))
             caught += named
