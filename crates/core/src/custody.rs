@@ -51,14 +51,30 @@ pub struct PlanRun {
     /// What the proof at X said.
     #[n(0)]
     pub facts: AtXFacts,
-    /// A head above X showed the done key: the plan cannot be passed over any more.
+    /// A head above X showed the done key.
     #[n(1)]
     pub done: bool,
+    /// The newest head that showed it. A receipt for the barrier names this head and no later one: a chain that was rolled
+    /// back to X and passed over the plan has heads too, and none of them shows the key.
+    #[n(2)]
+    pub done_at: Option<Seen>,
+}
+
+/// A header by height and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Seen {
+    /// Its height.
+    #[n(0)]
+    pub height: u64,
+    /// Its hash.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub hash: [u8; 32],
 }
 
 impl From<&Activation> for PlanRun {
     fn from(a: &Activation) -> Self {
-        PlanRun { facts: a.facts().clone(), done: false }
+        PlanRun { facts: a.facts().clone(), done: false, done_at: None }
     }
 }
 

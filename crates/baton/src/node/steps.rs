@@ -519,10 +519,10 @@ fn receipt(node: &mut Node) -> Result<Vec<Done>> {
             continue;
         }
         let policy = node.at(i)?.build.policy.chain.clone();
-        if s.head_height < x.saturating_add(grace) {
-            let path = Gather::new(&node.sources, &policy).path(s.head_height, height)?;
-            node.at(i)?.seat.call(&Request::Advance { path: baton_attest::identity::encode(&path) })?;
-        }
+        // A receipt names the newest head that showed the done key: show it once more, past the grace.
+        let Some(plan) = node.plan_for(&measurement)? else { continue };
+        let evidence = Gather::new(&node.sources, &policy).standing(&trusted(&s), &plan.name, x, height)?.to_cbor();
+        node.at(i)?.seat.call(&Request::Observe { evidence })?;
         let collateral = node.collateral()?;
         let place = node.at(i)?;
         let reader = place.seat.status()?.identity;

@@ -81,7 +81,7 @@ impl<P: Platform> Keeper<P> {
     fn escrow_contents(&self) -> Result<Digest32, KeepEscrowError> {
         let wanted = self.policy.lifeboat.as_ref().ok_or(KeepEscrowError::NoLifeboat)?;
         let held = self.serving()?;
-        if let Since::Run(PlanRun { done: false, ref facts }) = held.since {
+        if let Since::Run(PlanRun { done: false, ref facts, .. }) = held.since {
             return Err(KeepEscrowError::InDoubt { x: facts.x });
         }
         let keys = (wanted.council_digest, wanted.key_digest);

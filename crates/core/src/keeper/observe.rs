@@ -5,7 +5,7 @@ use baton_chain::evidence::{EvidenceError, StandingEvidence};
 use baton_chain::gov::done_key;
 
 use super::{HeadError, Keeper, Said, Step};
-use crate::custody::{Custody, Empty, Since, Skipped, VoidPlan};
+use crate::custody::{Custody, Empty, Seen, Since, Skipped, VoidPlan};
 use crate::log::Event;
 use crate::platform::Platform;
 use crate::seal::Slot;
@@ -22,6 +22,14 @@ pub enum ObserveError {
     /// The evidence shows nothing.
     #[error(transparent)]
     Standing(#[from] StandingError),
+    /// A view from before the proof that it should change.
+    #[error("the head {head} is below header {shown_at}, which proved the plan at X: bring a head at or above it")]
+    OldView {
+        /// Height of the head that was shown.
+        head: u64,
+        /// Height of the header of the proof.
+        shown_at: u64,
+    },
     /// No plan is followed here.
     #[error("no plan is promised or run by this copy; there is nothing to observe")]
     NoPlan,
@@ -42,6 +50,7 @@ impl<P: Platform> Keeper<P> {
         let evidence = StandingEvidence::from_cbor(evidence)?;
         let (followed, plan, x) = self.followed_plan(&evidence).ok_or(ObserveError::NoPlan)?;
         let client = self.followed(&evidence.to_head)?;
+        self.not_older(followed, client.head().height())?;
         let standing = authorize::standing(&client, &plan, x, &evidence)?;
         self.client = Some(client);
         step.changed(Slot::Custody);
@@ -53,6 +62,18 @@ impl<P: Platform> Keeper<P> {
         }
         step.send(Said::nothing());
         Ok(())
+    }
+
+    /// What a header has proven at X, no view from below it takes back: that is the chain before people had decided.
+    fn not_older(&self, followed: Followed, head: u64) -> Result<(), ObserveError> {
+        let shown_at = match followed {
+            Followed::Promise => self.custody.successor().filter(|s| s.x.is_some()).map(|s| s.shown_at),
+            Followed::Own => self.own_run().map(|run| run.facts.shown_at),
+        };
+        match shown_at {
+            Some(shown_at) if head < shown_at => Err(ObserveError::OldView { head, shown_at }),
+            _ => Ok(()),
+        }
     }
 
     /// The plan that the evidence is about, and its X: the plan's height until a header at X was shown.
@@ -80,8 +101,9 @@ impl<P: Platform> Keeper<P> {
         if followed == Followed::Promise {
             return;
         }
+        let done_at = self.head().map(|h| Seen { height: h.height(), hash: h.hash() });
         if let Some(run) = &mut self.shadow_proof {
-            run.done = true;
+            (run.done, run.done_at) = (true, done_at);
         }
         let holding = match &mut self.custody {
             Custody::Holding(h) => h,
@@ -90,7 +112,7 @@ impl<P: Platform> Keeper<P> {
             Custody::Empty(_) | Custody::Received(_) | Custody::Retired(_) => return,
         };
         if let Since::Run(run) = &mut holding.since {
-            run.done = true;
+            (run.done, run.done_at) = (true, done_at);
         }
     }
 

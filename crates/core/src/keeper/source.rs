@@ -283,7 +283,7 @@ impl<P: Platform> Keeper<P> {
     fn not_in_doubt(&self, client: &LightClient, auth: &Authorization) -> Result<(), OfferError> {
         let head = client.head().height().max(auth.facts().shown_at);
         match self.serving()?.since {
-            Since::Run(PlanRun { done: false, ref facts }) if head > facts.x => {
+            Since::Run(PlanRun { done: false, ref facts, .. }) if head > facts.x => {
                 Err(OfferError::InDoubt { x: facts.x, head })
             }
             _ => Ok(()),

@@ -404,19 +404,15 @@ impl<P: Platform> Keeper<P> {
             Some(Since::Run(run)) => run,
             _ => return Err(BarrierReceiptError::NotActivated),
         };
-        if !run.done {
-            return Err(BarrierReceiptError::NotDone { x: run.facts.x });
-        }
-        let (Some(head), Some(keyring)) = (self.head(), self.custody.keyring()) else {
-            return Err(BarrierReceiptError::NotActivated);
-        };
+        let head = run.done_at.ok_or(BarrierReceiptError::NotDone { x: run.facts.x })?;
+        let keyring = self.custody.keyring().ok_or(BarrierReceiptError::NotActivated)?;
         let mut receipt = BarrierReceipt {
             version: VERSION,
             chain_id: self.policy.chain.chain_id.clone(),
             plan: run.facts.plan.clone(),
             activated_at: run.facts.x,
-            head_height: head.height(),
-            head_hash: head.hash(),
+            head_height: head.height,
+            head_hash: head.hash,
             rehearsed_as_source: self.rehearsed_as_source,
             mac: [0; 32],
         };

@@ -3,6 +3,8 @@
 use baton_chain::record::Kind;
 use baton_core::custody::State;
 
+use baton_enclave::wire::Request;
+
 use crate::lab::{B, Fault, GRACE, Lab};
 
 /// A lab with a plan for v2, in its lead window.
@@ -91,6 +93,59 @@ fn rule6_a_late_node_hands_over_at_x_without_a_record_and_h13_another_joins_a_pe
     let (o, other) = (lab.cell(1, B::V1), lab.another_cell(1, B::V2));
     lab.at_x(o, other, plan.id, plan.height).unwrap();
     assert_eq!(lab.state(o), State::Confirmed);
+}
+
+#[test]
+fn rule6_a_view_from_before_x_takes_no_promise_back_that_was_made_at_x() {
+    let mut lab = Lab::new();
+    let before = lab.chain.height();
+    let plan = lab.schedule(Some(B::V2), 3).unwrap();
+    lab.produce_until(plan.height);
+    let (o, n) = cells(&mut lab, 0);
+    // The old enclave's head is below the vote: only header X was shown to it.
+    assert!(lab.status(o).head_height <= before);
+    lab.at_x(o, n, plan.id, plan.height).unwrap();
+    assert_eq!(lab.state(o), State::Confirmed);
+    let trusted = lab.trusted(o);
+    let old = lab.gather(o).standing(&trusted, &plan.name, plan.height, before).unwrap().to_cbor();
+    let refused = lab.call(o, &Request::Observe { evidence: old }).map(|_| ()).unwrap_err().check();
+    assert_eq!((refused.as_str(), lab.state(o)), ("observe/OldView", State::Confirmed));
+}
+
+#[test]
+fn rule3_a_done_key_that_was_seen_once_is_no_proof_for_a_later_head() {
+    let (mut lab, plan) = planned();
+    for m in [0, 1] {
+        let (o, n) = cells(&mut lab, m);
+        lab.ahead(o, n, plan.id).unwrap();
+    }
+    lab.produce_until(plan.height);
+    for m in [0, 1] {
+        let (_, n) = cells(&mut lab, m);
+        lab.activate(n, plan.id, plan.height).unwrap();
+    }
+    lab.resume();
+    lab.produce_until(plan.height + 1);
+    for m in [0, 1] {
+        let (_, n) = cells(&mut lab, m);
+        lab.rehearse_onward(n).unwrap();
+        lab.observe(n, &plan).unwrap();
+    }
+    // Heads go on. On a chain that was rolled back to X and passed over the plan, they would as well.
+    lab.produce_until(plan.height + GRACE + 1);
+    for m in [0, 1] {
+        let (_, n) = cells(&mut lab, m);
+        lab.advance(n);
+    }
+    let (o, n) = cells(&mut lab, 0);
+    let early = receipts(&mut lab, o, n);
+    assert_eq!(lab.erase(o, early).unwrap_err().check(), "erase/Barrier/Grace");
+    for m in [0, 1] {
+        let (_, n) = cells(&mut lab, m);
+        lab.observe(n, &plan).unwrap();
+    }
+    let now = receipts(&mut lab, o, n);
+    lab.erase(o, now).unwrap();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use baton_chain::record::Kind;
 
 use super::*;
 use crate::context::Context;
-use crate::custody::VoidPlan;
+use crate::custody::{Seen, VoidPlan};
 use crate::fake::FakePlatform;
 use crate::policy::{Origin as PolicyOrigin, Policy};
 use crate::secret::{Seed, SeedOf};
@@ -55,7 +55,7 @@ fn full() -> SealedState {
         platform: PlatformId([7; 32]),
         plan: Some(plan("own")),
     });
-    s.since = Some(Since::Run(PlanRun { facts: facts(), done: true }));
+    s.since = Some(Since::Run(PlanRun { facts: facts(), done: true, done_at: Some(Seen { height: 9, hash: [9; 32] }) }));
     s.successor =
         Some(Successor { plan: plan("next"), proposal_id: 9, target: identity, shown_at: 990, x: Some(1000), order: None });
     s.retired_at = Some(1010);
@@ -70,7 +70,7 @@ fn full() -> SealedState {
     }];
     s.rehearsed_as_source = true;
     s.clean_shadow_upgrades = 3;
-    s.shadow_proof = Some(PlanRun { facts: facts(), done: false });
+    s.shadow_proof = Some(PlanRun { facts: facts(), done: false, done_at: None });
     s.moved_on = Some(facts());
     s.canary_to_give = Some(CanaryKeyring::new(0, SeedOf::danger_from_bytes(&[0x43; 32])).danger_encode().to_vec());
     s.void = Some(vec![VoidPlan { plan: plan("gone"), seen_at: 900 }]);
