@@ -5,7 +5,7 @@ use std::fs;
 
 use baton_chain::gov::{GOV_STORE, PLAN_KEY, UPGRADE_STORE, proposal_key};
 use baton_chain::light::LightBlock;
-use baton_chain::recorded::Recording;
+use baton_chain::recorded::{Finding, Recording};
 use baton_host::chain::ChainSource;
 use baton_host::gather::Gather;
 use baton_host::rpc::RpcSource;
@@ -53,7 +53,7 @@ fn raw_block(rpc: &RpcSource, height: u64) -> Result<Value, Failure> {
 fn raw_query(rpc: &RpcSource, what: &str, store: &str, key: &[u8], height: u64) -> Result<Value, Failure> {
     let params = json!({"path": format!("/store/{store}/key"), "data": hex::encode(key), "height": height.to_string(), "prove": true});
     let response = rpc.call("abci_query", &params).map_err(Failure::refused)?;
-    Ok(json!({"what": what, "store": store, "key_hex": hex::encode(key), "height": height, "rpc": "abci_query", "response": response}))
+    Ok(json!({"what": what, "store": store, "key_hex": hex::encode(key), "height": height, "rpc": "abci_query", "response": {"result": response}}))
 }
 
 fn height(block: &LightBlock) -> Result<u64, Failure> {
@@ -99,8 +99,11 @@ pub fn record(args: &EvidenceRecordArgs) -> Result<Report, Failure> {
         file["vote_end"] = json!({"before": raw_block(&rpc, before)?, "at": raw_block(&rpc, at)?});
     }
     let text = format!("{file:#}\n");
-    // What cannot be read again was not recorded.
-    Recording::parse(&text).map_err(Failure::refused)?;
+    // What cannot be read again was not recorded. Whether the vote holds is for those who judge the file.
+    let read = Recording::parse(&text).map_err(Failure::refused)?.judge(Some(&policy));
+    if !read.lines.iter().any(|l| l.what == "vote" && l.finding != Finding::Note) {
+        return Err(Failure::refused("the recording holds no vote that can be judged: the node answered in another form than expected; nothing was written"));
+    }
     let tmp = args.out.with_extension("new");
     fs::write(&tmp, &text).and_then(|()| fs::rename(&tmp, &args.out)).map_err(|e| Failure::input(e).at(args.out.display()))?;
     let mut out = Report::new();

@@ -37,7 +37,8 @@ fn a_voted_upgrade_goes_through_on_four_machines_without_anybody_touching_them()
     net.run(0, &["proposal", "check", "1", "--build", v1.to_str().unwrap()]).refused();
     let recording = net.dir.path().join("recording.json");
     net.json(0, &["evidence", "record", "--plan", "enclave-v2", "--out", recording.to_str().unwrap()]);
-    crate::net::baton(&["evidence", "verify", recording.to_str().unwrap()]).ok();
+    let judged = crate::net::baton(&["evidence", "verify", recording.to_str().unwrap(), "--json"]).ok().json();
+    assert_eq!(judged["measurement"], checked["measurement"], "the recording shows the vote by itself: {judged:#}");
     for i in 0..4 {
         net.until(i, "rehearsed", |s| seat(s, "v2")["rehearsed_as_source"] == true);
         net.until(i, "confirmed", |s| seat(s, "v1")["state"] == "confirmed" && seat(s, "v2")["state"] == "received");
