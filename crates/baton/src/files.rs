@@ -7,6 +7,7 @@ use std::path::Path;
 use baton_attest::policy::TcbPolicy;
 use baton_chain::ChainPolicy;
 use baton_core::policy::{MAX_POLICY_LEN, Policy, PolicyError};
+use baton_host::files::write_whole;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -35,6 +36,11 @@ pub fn read(path: &Path, what: &str, most: usize) -> Result<Vec<u8>, Failure> {
         return Err(Failure::input(format!("{what} {place}: the file is empty")));
     }
     Ok(bytes)
+}
+
+/// Writes a file whole, or not at all.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_whole(path, bytes).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
 }
 
 /// Reads a text file.

@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use baton_attest::pki::{CollateralSpec, DevPki, PlatformSpec};
 use baton_devnet::{Config, Devnet};
 use baton_enclave::sim::Machine;
+use baton_host::files::write_whole;
 use serde::{Deserialize, Serialize};
 
 pub use build::{Build, Named};
@@ -212,9 +213,7 @@ impl World {
     }
 
     fn save(dir: &Path, progress: &Progress) -> Result<()> {
-        let tmp = dir.join("progress.new");
-        fs::write(&tmp, serde_json::to_vec_pretty(progress)?)?;
-        Ok(fs::rename(&tmp, dir.join("progress.json"))?)
+        Ok(write_whole(&dir.join("progress.json"), &serde_json::to_vec_pretty(progress)?)?)
     }
 
     /// Notes a milestone, once.

@@ -266,25 +266,24 @@ fn ids(list: &str, most: usize) -> Result<Vec<PlatformId>, NamesError> {
     Ok(seen)
 }
 
-/// Whether `platform` may receive, by what is proven under `header`. `None` where the policy admits any machine.
+/// Whether `platform` may receive, by what is proven under `header`, and who admitted it. Nobody has to where the policy admits
+/// any machine, and on this one (no platform: its target attests itself by a report).
 pub fn admit(
     policy: &ChainPolicy,
     admission: Admission,
     light: &LightClient,
     header: &TrustedHeader,
-    platform: &PlatformId,
+    platform: Option<PlatformId>,
     evidence: Option<&AdmissionEvidence>,
 ) -> Result<Option<Admitted>, AdmissionError> {
-    if admission == Admission::Any {
-        return Ok(None);
-    }
-    let evidence = evidence.ok_or(AdmissionError::NotShown { platform: *platform, admission })?;
+    let Some(platform) = platform.filter(|_| admission != Admission::Any) else { return Ok(None) };
+    let evidence = evidence.ok_or(AdmissionError::NotShown { platform, admission })?;
     match (admission, evidence) {
         (Admission::Vouched, AdmissionEvidence::Vouched { record, next_validators }) => {
             let validator = Bonded::verify(header, &header.next_powers(next_validators)?, record)?;
             let by = || alloc::format!("the validator of account {}", hex::encode(validator.operator()));
             let named = vouched(validator.details()).map_err(|why| AdmissionError::Names { by: by(), why })?;
-            expect_named(&named, platform, by)?;
+            expect_named(&named, &platform, by)?;
             Ok(Some(Admitted::Vouched { operator: *validator.operator(), power: validator.power() }))
         }
         (Admission::Voted, AdmissionEvidence::Voted { proposal, vote_end }) => {
@@ -295,7 +294,7 @@ pub fn admit(
             }
             let by = || alloc::format!("proposal {id}");
             let named = voted(&proposal.metadata).map_err(|why| AdmissionError::Names { by: by(), why })?;
-            expect_named(&named, platform, by)?;
+            expect_named(&named, &platform, by)?;
             weigh(&proposal, header.height(), policy, &VoteEnd::show(light, vote_end)?)?;
             Ok(Some(Admitted::Voted { proposal_id: id }))
         }

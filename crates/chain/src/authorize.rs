@@ -534,15 +534,14 @@ impl Judge<'_> {
         Ok(decided.weigh(self.policy, &VoteEnd::show(self.light, end)?)?)
     }
 
-    /// By whom the target's machine was admitted, under the header that shows the rest. A target on this machine needs nobody.
+    /// By whom the target's machine was admitted, under the header that shows the rest.
     fn check_admission(
         &self,
         transfer: &Transfer,
         header: &TrustedHeader,
         evidence: Option<&AdmissionEvidence>,
     ) -> Result<Option<Admitted>, AdmissionError> {
-        let Some(platform) = transfer.target.platform() else { return Ok(None) };
-        admit(self.policy, self.admission, self.light, header, &platform, evidence)
+        admit(self.policy, self.admission, self.light, header, transfer.target.platform(), evidence)
     }
 
     fn check_window(&self, plan_height: u64, head: u64) -> Result<(), AuthorizeError> {

@@ -251,6 +251,13 @@ pub struct Validator {
     pub description: Option<Description>,
 }
 
+impl Validator {
+    /// What the operator says in `description.details`.
+    pub fn details(&self) -> &str {
+        self.description.as_ref().map_or("", |d| &d.details)
+    }
+}
+
 /// `cosmos.tx.v1beta1.TxRaw`: all its fields, so that canonical bytes re-encode to themselves (ADR-027).
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct TxRaw {

@@ -227,24 +227,8 @@ mod tests {
     use super::*;
 
     fn policy() -> ChainPolicy {
-        let d = |s: &str| s.parse().unwrap();
-        ChainPolicy {
-            chain_id: "test-1".into(),
-            checkpoint: Checkpoint {
-                height: 5,
-                hash: [7; 32],
-            },
-            trusting_period_secs: 14 * 86_400,
-            trust_threshold: (1, 3),
-            quorum: d("0.334"),
-            threshold: d("0.5"),
-            veto: d("0.334"),
-            expedited_threshold: d("0.667"),
-            slack: d("0.005"),
-            override_share: d("0.666666666666666667"),
-            power_reduction: 1_000_000,
-            lead_blocks: 100,
-        }
+        let checkpoint = Checkpoint { height: 5, hash: [7; 32] };
+        ChainPolicy { checkpoint, lead_blocks: 100, ..crate::testkit::policy() }
     }
 
     #[test]

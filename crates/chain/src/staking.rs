@@ -127,7 +127,7 @@ impl Bonded {
         match powers.of(&consensus) {
             0 => Err(StakingError::NotInSet { height }),
             power => {
-                Ok(Bonded { operator, consensus, power, details: record.description.unwrap_or_default().details })
+                Ok(Bonded { operator, consensus, power, details: record.details().into() })
             }
         }
     }

@@ -246,6 +246,25 @@ pub fn bare_block(height: i64, secs: i64, last: Option<Hash>, validators: &[u8])
     }
 }
 
+/// The usual bars of x/gov, with a lead window of 20 blocks.
+pub fn policy() -> crate::ChainPolicy {
+    let d = |s: &str| s.parse().unwrap();
+    crate::ChainPolicy {
+        chain_id: "test-1".into(),
+        checkpoint: crate::Checkpoint { height: 2, hash: [1; 32] },
+        trusting_period_secs: 14 * 86_400,
+        trust_threshold: (1, 3),
+        quorum: d("0.334"),
+        threshold: d("0.5"),
+        veto: d("0.334"),
+        expedited_threshold: d("0.667"),
+        slack: d("0.005"),
+        override_share: d("0.666666666666666667"),
+        power_reduction: 1_000_000,
+        lead_blocks: 20,
+    }
+}
+
 /// A light client that follows `head`, started at the policy's checkpoint.
 pub fn client(policy: &crate::ChainPolicy, head: &Header) -> crate::light::LightClient {
     let checkpoint = policy.checkpoint;

@@ -1,7 +1,7 @@
 //! What crosses the border of the ceremony's program and of the lifeboat, and the evidence of a release, as bytes: version 1 is frozen.
 #![cfg(feature = "sim")]
 
-use baton_attest::identity::{Attributes, Digest32, Identity, Measurement, PLATFORM_SGX, PlatformId, Signer, encode};
+use baton_attest::identity::{Attributes, Identity, Measurement, PLATFORM_SGX, PlatformId, Signer, encode};
 use baton_core::ceremony::ShareBox;
 use baton_core::hpke_box::SealedBox;
 use baton_core::lifeboat::secret::Card;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use baton_core::escrow::{Escrow, key_digest};
 use baton_enclave::wire::{EscrowStatus, Reply, Request, Status};
 
+use crate::files::write_whole;
 use crate::seat::{Seat, SeatError, unexpected};
 
 /// File of the council's public key.
@@ -94,9 +95,8 @@ impl Escrows {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, EscrowsError> {
-        let (path, tmp) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
-        let written = fs::write(&tmp, bytes).and_then(|()| fs::File::open(&tmp)?.sync_all());
-        written.and_then(|()| fs::rename(&tmp, &path)).map_err(io_err("write", &path))?;
+        let path = self.dir.join(name);
+        write_whole(&path, bytes).map_err(io_err("write", &path))?;
         Ok(path)
     }
 

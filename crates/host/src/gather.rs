@@ -232,7 +232,7 @@ impl<'a> Gather<'a> {
         match rule {
             Admission::Any => Ok(None),
             Admission::Vouched => {
-                let names = |v: &(_, gov::Validator)| vouched(&details(&v.1)).is_ok_and(|ids| ids.contains(machine));
+                let names = |v: &(_, gov::Validator)| vouched(v.1.details()).is_ok_and(|ids| ids.contains(machine));
                 let found = self.validators()?.into_iter().find(names).ok_or(GatherError::NobodyVouches(*machine))?;
                 self.vouching(&found.0, header).map(Some)
             }
@@ -262,7 +262,7 @@ impl<'a> Gather<'a> {
         let from = trusted.iter().copied().max().ok_or(GatherError::NoStart(head))?;
         let mut records = Vec::new();
         for (operator, validator) in self.validators()? {
-            if vouched(&details(&validator)).is_err() {
+            if vouched(validator.details()).is_err() {
                 continue;
             }
             let proof = self.source.state(STAKING_STORE, &validator_key(&operator), head)?;
@@ -296,10 +296,6 @@ impl<'a> Gather<'a> {
         };
         Ok(StandingEvidence { version: VERSION, to_head: self.path(from, head)?, plan: self.plan(head)?, done })
     }
-}
-
-fn details(validator: &gov::Validator) -> String {
-    validator.description.clone().unwrap_or_default().details
 }
 
 /// Chain id and time (seconds, nanoseconds) of a header that nobody has verified.

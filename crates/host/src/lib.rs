@@ -10,6 +10,7 @@ pub mod ceremony;
 pub mod chain;
 pub mod courier;
 pub mod escrows;
+pub mod files;
 pub mod gather;
 pub mod lifeboat;
 pub mod link;

@@ -13,6 +13,7 @@ use baton_core::note::Checkpoint;
 use baton_core::witness::orders_origin;
 use serde::{Deserialize, Serialize};
 
+use crate::files::write_whole;
 use crate::orders::{CosignedNote, OrderLog, OrderLogError};
 
 /// Version of the file.
@@ -123,9 +124,7 @@ impl LogFile {
         let texts = self.log.texts().to_vec();
         let file = File { version: VERSION, chain_id: self.chain_id.clone(), key: hex::encode(self.key), texts, notes };
         let json = serde_json::to_vec_pretty(&file).map_err(|e| io(e.into()))?;
-        let tmp = self.path.with_extension("new");
-        fs::write(&tmp, json).and_then(|()| fs::File::open(&tmp)?.sync_all()).map_err(io)?;
-        fs::rename(&tmp, &self.path).map_err(io)
+        write_whole(&self.path, &json).map_err(io)
     }
 
     /// Appends a text, asks these witnesses, and keeps what they signed. Those that refuse, or do not answer, are named.

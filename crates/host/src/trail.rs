@@ -8,7 +8,7 @@
 //! The enclave keeps what is not stored here yet in its sealed state, so a crash at any point is mended by
 //! the next call.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,8 @@ use baton_core::log::{EntryError, LogEntry, LogHash, LogState, leaf_hash};
 use baton_core::note::{Checkpoint, NoteError, origin};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+use crate::files::write_whole;
 
 /// A log folder.
 pub struct Trail {
@@ -184,14 +186,6 @@ fn read_or_empty(path: &Path) -> io::Result<String> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         other => other,
     }
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let tmp = path.with_extension("new");
-    let mut f = File::create(&tmp)?;
-    f.write_all(bytes)?;
-    f.sync_all()?;
-    fs::rename(&tmp, path)
 }
 
 #[cfg(test)]

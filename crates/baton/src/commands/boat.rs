@@ -28,7 +28,7 @@ use super::order::read_signed;
 use super::snapshot::find;
 use crate::cli::ceremony::{BoatArgs, BoatJoinArgs, BoatNewArgs, BoatOpenArgs, BoatReleaseArgs, BoatRequestArgs};
 use crate::cli::NodeArgs;
-use crate::files::read;
+use crate::files::{read, write};
 use crate::output::{Failure, Report};
 
 const SESSION: &str = "session.attested";
@@ -68,9 +68,8 @@ impl Place {
     }
 
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
-        let (path, tmp) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
-        let io = |e: std::io::Error| Failure::input(format!("{}: {e}", path.display()));
-        fs::write(&tmp, bytes).and_then(|()| fs::rename(&tmp, &path)).map_err(io)?;
+        let path = self.dir.join(name);
+        write(&path, bytes)?;
         Ok(path)
     }
 

@@ -1,6 +1,5 @@
 //! `baton convert`, `baton sign`, `baton measure` and `baton sigstruct show`: from a program to the build that people vote on.
 
-use std::fs;
 use std::path::Path;
 
 use baton_attest::sgxs::sim_contents;
@@ -13,7 +12,7 @@ use baton_host::sgx::sign::{self, SignError};
 use serde_json::{Value, json};
 
 use crate::cli::{ConvertArgs, MeasureArgs, SignArgs, SigstructArgs};
-use crate::files::{read, read_text, read_valid_policy};
+use crate::files::{read, read_text, read_valid_policy, write};
 use crate::output::{Failure, Report};
 
 /// Makes an image without a policy of a program.
@@ -71,12 +70,6 @@ fn signing_key(text: &str) -> Result<SigningKey, Failure> {
         path => SigningKey::from_pem(&read_text(Path::new(path), "signing key", 64 << 10)?),
     };
     key.map_err(|e| Failure::input(e).at(text).next("make one: openssl genrsa -3 -out key.pem 3072"))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    // A reader never sees half a file.
-    let tmp = path.with_extension("new");
-    fs::write(&tmp, bytes).and_then(|()| fs::rename(&tmp, path)).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
 }
 
 /// Says everything about an `.sgxs` file.

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cli::ceremony::{BoxArgs, CeremonySignArgs, CeremonyVerifyArgs, NewArgs, ReshareArgs};
-use crate::files::{read, read_chain_policy, read_quote_policy, read_text};
+use crate::files::{read, read_chain_policy, read_quote_policy, read_text, write};
 use crate::output::{Failure, Report};
 
 const ATTESTED_BYTES: usize = MAX_TRANSCRIPT_BYTES + (256 << 10);
@@ -83,8 +83,7 @@ impl Place {
         let path = self.dir.join(name);
         let io = |e: std::io::Error| Failure::input(format!("{}: {e}", path.display()));
         path.parent().map_or(Ok(()), fs::create_dir_all).map_err(io)?;
-        let tmp = path.with_extension("new");
-        fs::write(&tmp, bytes).and_then(|()| fs::rename(&tmp, &path)).map_err(io)?;
+        write(&path, bytes)?;
         Ok(path)
     }
 

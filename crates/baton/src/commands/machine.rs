@@ -22,10 +22,6 @@ fn all(rpc: &RpcSource) -> Result<Vec<Validator>, Failure> {
     Ok(records.iter().filter_map(|(_, value)| Validator::decode(value.as_slice()).ok()).collect())
 }
 
-fn details(v: &Validator) -> String {
-    v.description.clone().unwrap_or_default().details
-}
-
 /// The id, and who answers for it.
 pub fn show(args: &PlatformShowArgs) -> Result<Report, Failure> {
     let home = home(&args.at)?;
@@ -35,7 +31,7 @@ pub fn show(args: &PlatformShowArgs) -> Result<Report, Failure> {
     out.both("platform", "platform", id);
     let rpc = crate::node::rpc(home.config())?;
     let mut by = Vec::new();
-    for v in all(&rpc)?.iter().filter(|v| vouched(&details(v)).is_ok_and(|ids| ids.contains(&id))) {
+    for v in all(&rpc)?.iter().filter(|v| vouched(v.details()).is_ok_and(|ids| ids.contains(&id))) {
         let counts = v.status == BONDED && !v.jailed;
         let moniker = v.description.clone().unwrap_or_default().moniker;
         by.push(json!({"validator": v.operator_address, "moniker": moniker, "tokens": v.tokens, "counts": counts}));
@@ -64,11 +60,11 @@ pub fn vouch(args: &PlatformVouchArgs) -> Result<Report, Failure> {
             records.len()
         ))
     })?;
-    let old = details(validator);
-    let new = with_machine(&old, id, args.instead_of)?;
+    let old = validator.details();
+    let new = with_machine(old, id, args.instead_of)?;
     let mut out = Report::new();
     out.both("platform", "platform", id).both("validator", "validator", &args.validator);
-    out.both("details now", "details_now", &old).both("details", "details", &new);
+    out.both("details now", "details_now", old).both("details", "details", &new);
     match old == new {
         true => out.verdict(true, "the validator names this machine already"),
         false => out.verdict(true, format!("nothing was sent; next: CHAIND tx staking edit-validator --details '{new}' --from OPERATOR")),

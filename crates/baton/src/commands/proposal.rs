@@ -1,6 +1,5 @@
 //! `baton proposal new|check`, `baton policy new` and `baton sim-build`: what people vote on.
 
-use std::fs;
 use std::path::Path;
 
 use baton_attest::policy::{BuildRules, TcbPolicy, TcbStatus};
@@ -19,15 +18,10 @@ use sha2::{Digest, Sha256};
 
 use super::node::home;
 use crate::cli::node::{AdmissionArg, PolicyNewArgs, ProposalCheckArgs, ProposalNewArgs, SimBuildArgs};
-use crate::files::{read, read_valid_policy};
+use crate::files::{read, read_valid_policy, write};
 use crate::node::follow::{plans_of, proposal};
 use crate::node::machine::{BuildFile, dev_pki};
 use crate::output::{Failure, Report};
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let tmp = path.with_extension("new");
-    fs::write(&tmp, bytes).and_then(|()| fs::rename(&tmp, path)).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
-}
 
 /// Writes the JSON for `tx gov submit-proposal`.
 pub fn new(args: &ProposalNewArgs) -> Result<Report, Failure> {

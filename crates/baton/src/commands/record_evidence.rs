@@ -1,12 +1,11 @@
 //! `baton evidence record`: what a vote on a live chain looks like, as a recording that `baton evidence verify` and tests judge
 //! without the chain.
 
-use std::fs;
-
 use baton_chain::gov::{GOV_STORE, PLAN_KEY, UPGRADE_STORE, proposal_key};
 use baton_chain::light::LightBlock;
 use baton_chain::recorded::{Finding, Recording};
 use baton_host::chain::ChainSource;
+use baton_host::files::write_whole;
 use baton_host::gather::Gather;
 use baton_host::rpc::RpcSource;
 use serde_json::{Value, json};
@@ -104,8 +103,7 @@ pub fn record(args: &EvidenceRecordArgs) -> Result<Report, Failure> {
     if !read.lines.iter().any(|l| l.what == "vote" && l.finding != Finding::Note) {
         return Err(Failure::refused("the recording holds no vote that can be judged: the node answered in another form than expected; nothing was written"));
     }
-    let tmp = args.out.with_extension("new");
-    fs::write(&tmp, &text).and_then(|()| fs::rename(&tmp, &args.out)).map_err(|e| Failure::input(e).at(args.out.display()))?;
+    write_whole(&args.out, text.as_bytes()).map_err(|e| Failure::input(e).at(args.out.display()))?;
     let mut out = Report::new();
     out.field("proposal", id).row("proposal", id).field("header", target).row("header", target);
     out.field("bytes", text.len()).row("written", format!("{} ({} bytes)", args.out.display(), text.len()));

@@ -56,7 +56,7 @@ pub fn begin(args: &SitOutArgs) -> Result<Report, Failure> {
     let validator = args.validator_state.as_deref().map(ValidatorState::read).transpose().map_err(Failure::input)?;
     let mark = Mark { version: 1, reason: args.reason.clone(), since_height: at.world.chain.height(), validator };
     let text = serde_json::to_vec_pretty(&mark).map_err(|e| Failure::input(e.to_string()))?;
-    crate::world::build::write_then_rename(&path, &text)?;
+    crate::files::write(&path, &text)?;
     let mut out = Report::new();
     out.both("node", "node", &args.at.node).field("since_height", mark.since_height);
     out.verdict(true, format!("{} sits out from height {}: stop its validator now; `baton sit-out return` asks before it may sign again", args.at.node, mark.since_height));

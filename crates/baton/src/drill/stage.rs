@@ -13,7 +13,9 @@ use baton_enclave::wire::Request;
 
 use super::Cost;
 use crate::world::boats::Boats;
-use crate::world::build::{LEAD_BLOCKS, write_then_rename};
+use baton_host::files::write_whole;
+
+use crate::world::build::LEAD_BLOCKS;
 use crate::world::emergency::{NOON, Public, SIGNERS, break_glass, sign};
 use crate::world::ops::PLAN_NAME;
 use crate::world::{Build, Named, World};
@@ -97,8 +99,8 @@ impl<'a> Stage<'a> {
         let build = Build::new(&format!("{svn}.0.0"), policy, key, svn)?;
         let dir = self.world.dir().join("builds");
         std::fs::create_dir_all(&dir)?;
-        write_then_rename(&dir.join(format!("{}.sgxs", which.name())), &build.image.sgxs)?;
-        write_then_rename(&dir.join(format!("{}.sig", which.name())), &build.image.sigstruct)?;
+        write_whole(&dir.join(format!("{}.sgxs", which.name())), &build.image.sgxs)?;
+        write_whole(&dir.join(format!("{}.sig", which.name())), &build.image.sigstruct)?;
         Ok(build)
     }
 

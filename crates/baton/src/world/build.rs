@@ -10,6 +10,7 @@ use baton_chain::policy::{ChainPolicy, Checkpoint};
 use baton_core::keyring::Commitment;
 use baton_core::policy::{Admission, BarrierRules, EpochCommitment, FORMAT, Origin, Phase, Policy};
 use baton_enclave::sim::{Image, PRODUCT_ID};
+use baton_host::files::write_whole;
 use baton_host::sgx::image::Pages;
 use baton_host::sgx::sign;
 
@@ -123,8 +124,8 @@ impl World {
         }
         let build = self.make_build(which)?;
         fs::create_dir_all(&dir)?;
-        write_then_rename(&sgxs, &build.image.sgxs)?;
-        write_then_rename(&sig, &build.image.sigstruct)?;
+        write_whole(&sgxs, &build.image.sgxs)?;
+        write_whole(&sig, &build.image.sigstruct)?;
         fs::write(dir.join(format!("{}.policy.toml", which.name())), toml::to_string(&build.policy)?)?;
         Ok(build)
     }
@@ -156,10 +157,3 @@ const POWER_SHARE: &str = "0.667";
 pub const LEAD_BLOCKS: u64 = 20;
 /// Blocks after X before a receipt counts at the barrier.
 pub const GRACE_BLOCKS: u64 = 5;
-
-/// Writes a file whole, or not at all.
-pub fn write_then_rename(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
-    let tmp = path.with_extension("new");
-    fs::write(&tmp, bytes)?;
-    Ok(fs::rename(tmp, path)?)
-}

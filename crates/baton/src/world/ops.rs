@@ -285,8 +285,7 @@ impl World {
         let validator = self.validator_of(&machine).context("no validator answers for this machine")?;
         let key = validator_key(&self.operator(validator));
         let record = ChainSource::state(&self.chain, STAKING_STORE, &key, self.chain.height())?.value.unwrap_or_default();
-        let details = Validator::decode(record.as_slice())?.description.unwrap_or_default().details;
-        let mut named = vouched(&details).unwrap_or_default();
+        let mut named = vouched(Validator::decode(record.as_slice())?.details()).unwrap_or_default();
         if named.contains(&machine) {
             return Ok(());
         }

@@ -7,7 +7,6 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use baton::world::build::write_then_rename;
 use baton::world::{Build, Named, World};
 use baton_core::escrow::key_digest;
 use baton_core::fake::FakePlatform;
@@ -19,6 +18,7 @@ use baton_core::shares::age::Identity;
 use baton_core::shares::Transcript;
 use baton_devnet::Account;
 use baton_host::escrows::Escrows;
+use baton_host::files::write_whole;
 use baton_host::shares::Attested;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -99,8 +99,8 @@ impl Place {
             let build = Build::new(&format!("{svn}.0.0"), policy, 1, svn).unwrap();
             let dir = world.dir().join("builds");
             fs::create_dir_all(&dir).unwrap();
-            write_then_rename(&dir.join(format!("{}.sgxs", which.name())), &build.image.sgxs).unwrap();
-            write_then_rename(&dir.join(format!("{}.sig", which.name())), &build.image.sigstruct).unwrap();
+            write_whole(&dir.join(format!("{}.sgxs", which.name())), &build.image.sgxs).unwrap();
+            write_whole(&dir.join(format!("{}.sig", which.name())), &build.image.sigstruct).unwrap();
             build
         };
         let v1 = put(&world, Named::V1, Origin::Genesis, 2, 1);
@@ -113,6 +113,18 @@ impl Place {
         fs::write(self.at("v1.toml"), toml::to_string(&v1.policy).unwrap()).unwrap();
         self.policy = Some(v1.policy);
         (v1_digest, [v3.measurement.to_string(), v3.signer.to_string()])
+    }
+
+    /// A network under a council and a witness.
+    fn under_people(&mut self) -> (String, [String; 2]) {
+        let (council, witnesses) = self.people();
+        self.network(
+            |policy| {
+                policy.council = Some(council.clone());
+                policy.witnesses = Some(witnesses.clone());
+            },
+            None,
+        )
     }
 
     fn order(&self, name: &str, from: &str, [measurement, signer]: &[String; 2], by: &[&str]) {
@@ -147,14 +159,7 @@ impl Place {
 #[test]
 fn h21_an_order_by_keys_of_both_kinds_is_dated_over_http_and_moves_the_seed_when_its_notice_is_over() {
     let mut p = Place::new();
-    let (council, witnesses) = p.people();
-    let (v1, v3) = p.network(
-        |policy| {
-            policy.council = Some(council.clone());
-            policy.witnesses = Some(witnesses.clone());
-        },
-        None,
-    );
+    let (v1, v3) = p.under_people();
     p.order("fix.order", &v1, &v3, &["ada.key", "bob.pem"]);
     let seen = baton(&["order", "verify", &p.file("fix.order"), "--policy", &p.file("v1.toml")]).expect(0);
     assert_eq!(seen.row("signed by"), "ada, bob");
@@ -369,14 +374,7 @@ fn wallet(world: &World, index: usize, order: &Order) -> (String, String) {
 #[test]
 fn a05_validators_accounts_are_weighed_by_the_chains_records_before_anybody_waits_for_a_notice() {
     let mut p = Place::new();
-    let (council, witnesses) = p.people();
-    let (v1, v3) = p.network(
-        |policy| {
-            policy.council = Some(council.clone());
-            policy.witnesses = Some(witnesses.clone());
-        },
-        None,
-    );
+    let (v1, v3) = p.under_people();
     p.order("fix.order", &v1, &v3, &[]);
     let world = World::open(&p.at("net"), 0, 0, baton::world::Platform::Sim).unwrap();
     let order = SignedOrder::from_bytes(&fs::read(p.at("fix.order")).unwrap()).unwrap().order().clone();

@@ -4,12 +4,11 @@ use super::*;
 use alloc::{format, vec};
 use prost::Message;
 
-use crate::Checkpoint;
 use crate::evidence::HeaderEvidence;
 use crate::gov::{Any, Description, Proposal, ProposalStatus, TallyResult, Timestamp, Validator, proposal_key};
 use crate::light::{LightBlock, Path};
 use crate::staking::validator_key;
-use crate::testkit::{Header, State, bare_block, client, consensus_key, validator_set_of};
+use crate::testkit::{Header, State, bare_block, client, consensus_key, policy, validator_set_of};
 
 const BONDED: i32 = 3;
 const ID: u64 = 4;
@@ -27,24 +26,6 @@ pub(crate) fn record(seed: u8, details: &str) -> Validator {
         status: BONDED,
         description: Some(Description { details: details.into(), ..Description::default() }),
         ..Validator::default()
-    }
-}
-
-fn policy() -> ChainPolicy {
-    let d = |s: &str| s.parse().unwrap();
-    ChainPolicy {
-        chain_id: "test-1".into(),
-        checkpoint: Checkpoint { height: 2, hash: [1; 32] },
-        trusting_period_secs: 14 * 86_400,
-        trust_threshold: (1, 3),
-        quorum: d("0.334"),
-        threshold: d("0.5"),
-        veto: d("0.334"),
-        expedited_threshold: d("0.667"),
-        slack: d("0.005"),
-        override_share: d("0.666666666666666667"),
-        power_reduction: 1_000_000,
-        lead_blocks: 20,
     }
 }
 
@@ -126,7 +107,7 @@ impl World {
 
     fn ask(&self, admission: Admission, evidence: &AdmissionEvidence) -> Result<Option<Admitted>, AdmissionError> {
         let (light, ..) = self.chain();
-        admit(&policy(), admission, &light, light.head(), &MACHINE, Some(evidence))
+        admit(&policy(), admission, &light, light.head(), Some(MACHINE), Some(evidence))
     }
 
     fn vouched(&self) -> Result<Option<Admitted>, AdmissionError> {
@@ -168,10 +149,10 @@ fn a_bonded_validators_record_admits_the_machines_that_it_names() {
 fn a29_without_anything_that_names_the_machine_it_is_refused_and_the_message_says_what_to_do() {
     let (light, ..) = World::vouching().chain();
     for (admission, said) in [(Admission::Vouched, "details as baton1:<id>"), (Admission::Voted, "metadata baton-admit:<id>")] {
-        let e = admit(&policy(), admission, &light, light.head(), &MACHINE, None).unwrap_err();
+        let e = admit(&policy(), admission, &light, light.head(), Some(MACHINE), None).unwrap_err();
         assert!(format!("{e}").contains(said) && format!("{e}").contains("abababab"), "{e}");
     }
-    assert_eq!(admit(&policy(), Admission::Any, &light, light.head(), &MACHINE, None), Ok(None));
+    assert_eq!(admit(&policy(), Admission::Any, &light, light.head(), Some(MACHINE), None), Ok(None));
 }
 
 #[test]

@@ -7,7 +7,6 @@ use baton_attest::report::{Report, ReportBody, check_report, report_mac};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::Checkpoint;
 use crate::evidence::{TxProof, VERSION};
 use crate::gov::{
     Any, CANCEL_UPGRADE_URL, GOV_STORE, MsgCancelUpgrade, MsgSoftwareUpgrade, PLAN_KEY, Proposal, ProposalStatus,
@@ -16,7 +15,7 @@ use crate::gov::{
 use crate::admission::vouch_word;
 use crate::light::{LightBlock, Path};
 use crate::staking::{StakingError, validator_key};
-use crate::testkit::{Hash, Header, State, bare_block, client, validator_set};
+use crate::testkit::{Hash, Header, State, bare_block, client, policy, validator_set};
 
 const ID: u64 = 14;
 const X: u64 = 100;
@@ -119,24 +118,10 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let d = |s: &str| s.parse().unwrap();
         let plan = plan(&info(2, ""));
         let (own, target) = (identity(1, 1), identity(2, 1));
         World {
-            policy: ChainPolicy {
-                chain_id: "test-1".into(),
-                checkpoint: Checkpoint { height: 2, hash: [1; 32] },
-                trusting_period_secs: 14 * 86_400,
-                trust_threshold: (1, 3),
-                quorum: d("0.334"),
-                threshold: d("0.5"),
-                veto: d("0.334"),
-                expedited_threshold: d("0.667"),
-                slack: d("0.005"),
-                override_share: d("0.666666666666666667"),
-                power_reduction: 1_000_000,
-                lead_blocks: 20,
-            },
+            policy: policy(),
             rules: BuildRules { signers: vec![Signer([1; 32]), Signer([2; 32])], product_id: 7, min_svn: 1 },
             own,
             target,

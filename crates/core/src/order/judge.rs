@@ -343,13 +343,8 @@ impl OrderJudge<'_> {
         // An order may name a lower version in public, but never a debug build, or one outside of the policy.
         self.policy.builds.check(&target).map_err(OrderError::Rules)?;
         // No order opens the door to a machine that nobody answers for: a quote for the very build can be forged (A29).
-        let admitted = match transfer.target.platform() {
-            Some(platform) => {
-                let (chain, admission, light) = (&self.policy.chain, self.policy.admission, self.light);
-                admit(chain, admission, light, light.head(), &platform, evidence.admission.as_ref())?
-            }
-            None => None,
-        };
+        let (chain, admission, platform) = (&self.policy.chain, self.policy.admission, transfer.target.platform());
+        let admitted = admit(chain, admission, self.light, self.light.head(), platform, evidence.admission.as_ref())?;
         let record = transfer.record(Kind::Upgrade, 0);
         let checked = self.check(signed, evidence, &Needed::NoticeAndFresh(&record.encode()))?;
         let on_chain = matches!(evidence.fresh, Some(FreshEvidence::Chain(_)));
