@@ -40,6 +40,7 @@ class Tools:
 
     def __init__(self, options, folder):
         self.binary, self.platform, self.programs = options.baton, options.platform, options.program
+        self.admission = options.admission
         self.folder = folder / "builds"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.builds = {}
@@ -48,7 +49,7 @@ class Tools:
         """A policy from the live chain."""
         file = self.folder / f"{name}.policy.toml"
         call(self.binary, "policy", "new", "--rpc", net.up().rpc.url, "--chain-id", net.chain_id, "--out", file,
-             "--dev-pki-seed", PKI_SEED, "--admission", "any", "--lead-blocks", LEAD_BLOCKS, "--grace-blocks", GRACE_BLOCKS,
+             "--dev-pki-seed", PKI_SEED, "--admission", self.admission, "--lead-blocks", LEAD_BLOCKS, "--grace-blocks", GRACE_BLOCKS,
              "--platforms", PLATFORMS, *(["--commitment", commitment] if commitment else []))
         return file
 
@@ -143,6 +144,12 @@ class BatonNode:
 
     def join(self, peer):
         return self.call("join", "--peer", peer, "--wait", 120)
+
+    def vouched_by(self, validator, instead_of=None):
+        """A validator answers for this machine: what `baton platform vouch` says, sent by the chain's own command."""
+        words = self.call("platform", "vouch", "--validator", validator.operator, *(["--instead-of", instead_of] if instead_of else []))
+        validator.tx("staking", "edit-validator", "--details", words["details"])
+        return words["platform"]
 
     # -- questions
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 from .processes import Process, stop_all
 from .rpc import Rpc, until
@@ -62,23 +63,32 @@ class Network:
         (folder / "net.json").write_text(json.dumps(saved, indent=1))
         network = cls(folder)
         network._genesis(voting, expedited, gov or {}, edit or (lambda genesis: None))
+        with ThreadPoolExecutor() as pool:
+            ids = list(pool.map(Node.comet_id, network.nodes))
         for node in network.nodes:
-            node.configure(block)
+            node.configure(block, ids)
         return network
 
     def _genesis(self, voting, expedited, gov, edit):
         first, binary = self.nodes[0], self.binary
-        for node in self.nodes:
+        gentxs = first.home / "config/gentx"
+
+        def make(node):
             node.run("init", f"node{node.index}", "--chain-id", self.chain_id, "--default-denom", DENOM)
             node.run("keys", "add", "val", *KEYRING)
-            first.run("genesis", "add-genesis-account", node.address, f"{SUPPLY}{DENOM}")
-        gentxs = first.home / "config/gentx"
-        gentxs.mkdir(exist_ok=True)
-        for node, power in zip(self.nodes, self.powers):
+            return node.address
+
+        def stake(node, power):
             if node is not first:
                 shutil.copy(first.genesis, node.genesis)
             node.run("genesis", "gentx", "val", f"{power * TOKENS_PER_POWER}{DENOM}", "--chain-id", self.chain_id, *KEYRING,
                      "--moniker", f"node{node.index}", "--output-document", gentxs / f"{node.index}.json")
+
+        with ThreadPoolExecutor() as pool:
+            for address in pool.map(make, self.nodes):
+                first.run("genesis", "add-genesis-account", address, f"{SUPPLY}{DENOM}")
+            gentxs.mkdir(exist_ok=True)
+            list(pool.map(stake, self.nodes, self.powers))
         first.run("genesis", "collect-gentxs")
         genesis = json.loads(first.genesis.read_text())
         state = genesis["app_state"]
@@ -224,9 +234,9 @@ class Node:
 
     # -- files
 
-    def configure(self, block):
-        """Ports, peers and times; called once, when every home exists."""
-        peers = ",".join(f"{n.comet_id()}@127.0.0.1:{n.p2p_port}" for n in self.network.nodes if n is not self)
+    def configure(self, block, ids):
+        """Ports, peers and times; called once, when every home exists. `ids`: of all nodes in the peer-to-peer network."""
+        peers = ",".join(f"{ids[n.index]}@127.0.0.1:{n.p2p_port}" for n in self.network.nodes if n is not self)
         _set(self.home / "config/config.toml", {
             "rpc": {"laddr": f'"tcp://127.0.0.1:{self.rpc_port}"', "pprof_laddr": '""'},
             "p2p": {"laddr": f'"tcp://127.0.0.1:{self.p2p_port}"', "persistent_peers": f'"{peers}"', "allow_duplicate_ip": "true",

@@ -3,6 +3,7 @@ import calendar
 import json
 import pathlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from . import audit
 from .baton import GRACE_BLOCKS, PLATFORMS, BatonNode, Refused, Tools, call
@@ -52,11 +53,12 @@ class Run:
 
     # -- beginning and end
 
-    def begin(self, *, joiners=0, hook_limit=120, endpoints=None, signers=None, powers=None, **chain):
+    def begin(self, *, joiners=0, strangers=0, hook_limit=120, endpoints=None, signers=None, powers=None, **chain):
         """Chain up, Baton nodes up, one secret made, vault written, and the next build published.
 
         `endpoints`: {node: list of URLs} where a node's daemon asks others than its own node; a function of the network.
         `signers`: {node: key} that sends its records, None for no key at all.
+        `strangers`: how many of the joiners, counted from the last, nobody vouches for; they do not join either.
         """
         powers = powers or POWERS
         began = time.monotonic()
@@ -74,9 +76,9 @@ class Run:
                    + (", all under cosmovisor" if self.cosmovisor else ", without cosmovisor"))
         self.t.figure("chain made and at height 3 after", round(time.monotonic() - began, 1), "s")
         if self.with_baton:
-            self._begin_baton((endpoints or (lambda _: {}))(self.net), signers or {})
+            self._begin_baton((endpoints or (lambda _: {}))(self.net), signers or {}, strangers)
 
-    def _begin_baton(self, endpoints, signers):
+    def _begin_baton(self, endpoints, signers, strangers):
         ports = free_ports(len(self.batons))
         self.tools.build("v1", self.tools.policy(self.net, "v1"), 1)
         for baton, port in zip(self.batons, ports):
@@ -88,15 +90,30 @@ class Run:
             baton.install("v1")
             baton.start()
         self.t.say(f"{len(self.batons)} Baton nodes of build v1, measurement {self.tools.measurement('v1')[:16]}…")
+        known = self.batons[:len(self.batons) - strangers]
+        if self.tools.admission == "vouched":
+            self.vouch(known)
         self.commitment = self.batons[0].genesis()["commitment"]
         self.t.say(f"genesis on node0: one secret, commitment {self.commitment[:16]}…")
-        for baton in self.batons[1:]:
+        for baton in known[1:]:
             baton.join(self.batons[0].url)
             self.t.say(f"node{baton.node.index} joined")
         self.publish("v2")
         self.batons[0].vault_put("first", SECRET)
-        for baton in self.batons:
+        for baton in known:
             self.reads(baton, "v1", "the vault is read by the old build")
+
+    def vouch(self, batons):
+        """Each validator answers for its own machine, and the first one for those of nodes that are no validators."""
+        validators = self.net.nodes[:len(self.net.powers)]
+        own = [b for b in batons if b.node in validators]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda b: b.vouched_by(b.node), own))
+        for baton in batons[len(own):]:
+            baton.vouched_by(validators[0])
+        for baton in batons:
+            shown = self._try(lambda b=baton: b.call("platform", "show"))
+            self.t.check(shown and any(v["counts"] for v in shown["vouched_by"]), f"node{baton.node.index}: a bonded validator answers for its machine", shown)
 
     def finish(self):
         """Stops everything by its pid; returns whether all checks held."""

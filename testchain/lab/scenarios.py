@@ -1,4 +1,5 @@
 """What an end-to-end run plays: the upgrade that goes well, and one story for each trouble."""
+import shutil
 import time
 
 from .baton import Refused
@@ -355,6 +356,9 @@ def new_validators(run):
     for i in (0, 1):
         run.net.nodes[i].tx("staking", "unbond", run.net.nodes[i].operator, f"{run.net.powers[i] * TOKENS_PER_POWER}{DENOM}")
     until("both old validators out of the set", lambda: len(run.net.up().rpc.powers()) == 3, 60)
+    if run.with_baton:
+        # Who has left the set answers for nobody: the first validator's word for this machine has lost its weight.
+        run.batons[joiner].vouched_by(node)
     after = run.net.up().rpc.powers()
     kept = sum(p for a, p in before.items() if a in after)
     run.t.check(kept * 3 < sum(before.values()), f"of power {sum(before.values())} only {kept} is still in a set of {sum(after.values())}: less than a third")
@@ -383,6 +387,49 @@ def no_funds(run):
     run.settled()
 
 
+def stranger(run):
+    """Machines that nobody vouches for: the secret crosses to none of them, and to one whose word was taken back no more."""
+    run.begin(joiners=2, strangers=2)
+    first, second = len(run.net.powers), len(run.net.powers) + 1
+    if not run.with_baton:
+        return
+    run.t.check(run.tools.admission == "vouched", "the policies ask for a validator's word")
+    turned_away(run, first, "a machine that nobody names")
+    gone = run.batons[first].vouched_by(run.net.nodes[0])
+    run.batons[first].join(run.batons[0].url)
+    run.reads(run.batons[first], "v1", "the vault is read on the machine that node0's validator vouches for")
+    turned_away(run, second, "a machine beside the one that was named")
+    run.batons[second].vouched_by(run.net.nodes[0], instead_of=gone)
+    run.batons[second].join(run.batons[1].url)
+    run.reads(run.batons[second], "v1", "the vault is read on the machine that was named in the other's place")
+    # The first machine loses its copy and asks again, as a machine that a validator has given away would.
+    run.batons[first].stop()
+    shutil.move(run.batons[first].home / "seats", run.batons[first].home / "seats.gone")
+    run.batons[first].start()
+    turned_away(run, first, "a machine whose word was taken back")
+    run.deliver()
+    height = run.upgrade_voted()
+    admitted = [*range(first), second]
+    run.handed_over(nodes=admitted)
+    run.cross(height, admitted)
+    run.settled(admitted)
+    held = [s["state"] for s in run.batons[first].status()["seats"] if s["state"] not in ("empty", "")]
+    run.t.check(not held, f"node{first}, which nobody names, holds nothing of the new build either", held)
+
+
+def turned_away(run, index, text):
+    """A join that must not give anything, and must say why."""
+    asked = run.net.up().rpc.height()
+    try:
+        run.batons[index].join(run.batons[0].url)
+        run.t.check(False, f"node{index}: {text} is given nothing", run.batons[index].status()["seats"])
+    except Refused as refused:
+        why = refused.answer["error"]["what"]
+        run.t.check("admit" in why or "vouch" in why, f"node{index}: {text} is given nothing: {why[:240]}", refused.words)
+    held = [s["state"] for s in run.batons[index].status()["seats"] if s["state"] not in ("empty", "")]
+    run.t.check(not held, f"node{index} holds nothing (asked from height {asked} on)", held)
+
+
 SCENARIOS = {
     "success": success,
     "no-one-prepared": no_one_prepared,
@@ -397,4 +444,5 @@ SCENARIOS = {
     "killed": killed,
     "new-validators": new_validators,
     "no-funds": no_funds,
+    "stranger": stranger,
 }
