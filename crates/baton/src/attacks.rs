@@ -10,6 +10,7 @@ mod builds;
 mod bytes;
 mod erase;
 mod forks;
+mod lifeboats;
 mod orders;
 mod quotes;
 mod report;
@@ -67,13 +68,13 @@ pub const ATTACKS: &[Attack] = &[
     Attack { id: "A16", title: "an erase before the barrier", run: erase::a16 },
     Attack { id: "A17", title: "a quote of a machine that is not to be trusted", run: quotes::a17 },
     Attack { id: "A18", title: "a handover replayed to a second target", run: state::a18 },
-    Attack { id: "A19", title: "shares: too few, twice, older, changed, or for something else", run: shares::a19 },
+    Attack { id: "A19", title: "shares: too few, twice, older, changed, for something else, or a vote's for another build", run: |b| shares::a19(b).and_then(|()| shares::a19_network(b)) },
     Attack { id: "A20", title: "bars that were weakened on chain", run: votes::a20 },
     Attack { id: "A21", title: "oversized, truncated, nested or non-canonical bytes", run: bytes::a21 },
     Attack { id: "A22", title: "a development machine against a production build, and the reverse", run: quotes::a22 },
     Attack { id: "A23", title: "a superseded plan of the same name and height, with its done key", run: votes::a23 },
     Attack { id: "A24", title: "plan.info that two readers understand differently", run: votes::a24 },
-    Attack { id: "A25", title: "a quiet emergency: the council signs in secret, one host, offline", run: orders::a25 },
+    Attack { id: "A25", title: "a quiet emergency: the council signs in secret, one host, offline; a lifeboat asked in secret", run: |b| orders::a25(b).and_then(|()| lifeboats::a25(b)) },
     Attack { id: "A26", title: "a rewind to a header that never was on the chain", run: orders::a26 },
     Attack { id: "A27", title: "a legacy MRSIGNER file that somebody kept", run: state::a27 },
     Attack { id: "A28", title: "a new build that is asked to serve before the chain ran its plan", run: state::a28 },

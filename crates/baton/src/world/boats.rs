@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
+use baton_attest::identity::PlatformId;
 use baton_attest::pki::{CollateralSpec, PlatformSpec};
 use baton_attest::policy::TcbPolicy;
 use baton_core::ceremony::{SessionInfo, ShareBox, Subject};
@@ -84,6 +85,11 @@ impl Boats {
         let store = SealedStore::open(self.dir.join(format!("boat{n}")))?;
         let machine = self.machines.get(n).context("no such lifeboat")?;
         Ok(LifeboatSeat::start(machine, &self.image, store, &self.collateral)?)
+    }
+
+    /// One of their machines.
+    pub fn machine(&self, n: usize) -> Result<PlatformId> {
+        Ok(self.machines.get(n).context("no such lifeboat")?.platform().id())
     }
 
     /// Some holders open their age files and box their shares, for one thing in one session.
