@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_chain::evidence::{Hash32, TxProof};
+use baton_chain::gov::{TxBody, TxRaw};
 use baton_chain::light::{LightBlock, TrustedHeader, check_signed_by, validator_set_hash};
 use baton_chain::proofs::{StateProof, verify_state};
 use baton_chain::rpc::{light_block_from_rpc, state_proof_from_abci_query};
@@ -216,6 +217,30 @@ impl RpcSource {
                 Some(b64) => STANDARD.decode(b64).map(Some).map_err(|_| CallError::form("abci_query: value is not base64")),
             }
         })
+    }
+
+    /// Hash and memo of each transaction in a block that can have one, unproven: for finding what to prove.
+    pub fn memos(&self, height: u64) -> Result<Vec<([u8; 32], String)>, SourceError> {
+        let params = json!({"height": height.to_string()});
+        self.ask(&format!("transactions of block {height}"), |e| {
+            let answer = e.call("block", &params)?;
+            let block = &answer["block"];
+            if block["header"].get("height").and_then(number) != Some(height) {
+                return Err(CallError::Wrong(format!("asked for block {height}, it gave block {}", block["header"]["height"])));
+            }
+            let txs = block["data"]["txs"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let read = |tx: &Value| -> Option<([u8; 32], String)> {
+                let bytes = STANDARD.decode(tx.as_str()?).ok()?;
+                let body = TxBody::decode(TxRaw::decode(bytes.as_slice()).ok()?.body_bytes.as_slice()).ok()?;
+                (!body.memo.is_empty()).then(|| (Sha256::digest(&bytes).into(), body.memo))
+            };
+            Ok(txs.iter().filter_map(read).collect())
+        })
+    }
+
+    /// The chain went back: blocks above a height are another history.
+    pub fn forget_above(&self, height: u64) {
+        lock(&self.shared.blocks).retain(|h, _| *h <= height);
     }
 
     fn status_of(&self, e: &Endpoint) -> Result<NodeStatus, CallError> {

@@ -19,7 +19,8 @@ pub struct HomeArgs {
     pub json: bool,
 }
 
-fn default_home() -> PathBuf {
+/// Where a home is that nobody named.
+pub fn default_home() -> PathBuf {
     std::env::home_dir().unwrap_or_default().join(".baton")
 }
 

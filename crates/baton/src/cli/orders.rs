@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use baton_attest::identity::{Digest32, Measurement, Signer};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::recovery::{BuildArg, NodeArgs};
+use super::recovery::BuildArg;
 use crate::times::parse_time;
 
 #[derive(Debug, Subcommand)]
@@ -227,28 +227,55 @@ pub struct OrderLogArgs {
 /// Arguments of `baton order carry`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = examples!(
+    "baton order carry fix.order --home /var/lib/baton                       the chain lives: the order is in a transaction",
+    "baton order carry fix.order --publish --wait 600                        put it there first, and wait until it is obeyed",
+    "baton order carry fix.order --log orders.log --witness http://w1.example:7370     the chain stands still",
     "baton order carry fix.order demo --node node0 --build v1 --to v3 --log orders.log --witness http://w1.example:7370",
-    "baton order carry freeze.order demo --node node0 --build v1 --log orders.log --witness http://w1.example:7370",
 ))]
 pub struct OrderCarryArgs {
     /// The order
     #[arg(value_name = "ORDER")]
     pub file: PathBuf,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub at: NodeArgs,
-    /// handover: the build on the same machine that the order names
-    #[arg(long, value_enum)]
+    /// An embedded network's folder, instead of a node's home
+    #[arg(value_name = "DIR", requires_all = ["node", "log"])]
+    pub folder: Option<PathBuf>,
+    /// The node's home; its daemon carries the order, now and after every restart
+    #[arg(long, value_name = "DIR", env = "BATON_HOME")]
+    pub home: Option<PathBuf>,
+    /// Hash of the transaction that made the order public; without it the chain is searched
+    #[arg(long, value_name = "HASH", conflicts_with_all = ["folder", "log"], value_parser = parse_hash)]
+    pub tx: Option<Digest32>,
+    /// Let this node's signer, or a peer, publish the order if no transaction has it yet
+    #[arg(long, conflicts_with_all = ["folder", "log"])]
+    pub publish: bool,
+    /// rewind: RPC of a node that still has the branch which is left
+    #[arg(long, value_name = "URL", conflicts_with = "folder")]
+    pub old_rpc: Vec<String>,
+    /// Wait until it is obeyed, at most this long, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 0, conflicts_with = "folder")]
+    pub wait: u64,
+    /// With DIR: the node
+    #[arg(long, value_name = "NAME", requires = "folder")]
+    pub node: Option<String>,
+    /// With DIR: the build that shall obey
+    #[arg(long, value_enum, default_value_t = BuildArg::V1, requires = "folder")]
+    pub build: BuildArg,
+    /// With DIR, handover: the build on the same machine that the order names
+    #[arg(long, value_enum, requires = "folder")]
     pub to: Option<BuildArg>,
-    /// The log in which the order is public
+    /// The log in which the order is public, where the chain stands still
     #[arg(long, value_name = "LOG")]
-    pub log: PathBuf,
-    /// Witnesses that date this enclave's nonce; may be given more than once
-    #[arg(long, value_name = "URL")]
+    pub log: Option<PathBuf>,
+    /// Witnesses that date this enclave's nonce; may be given more than once. Without any, the log's keeper appends what the node asks for
+    #[arg(long, value_name = "URL", requires = "log")]
     pub witness: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn parse_hash(text: &str) -> Result<Digest32, String> {
+    text.to_lowercase().parse().map_err(|_| format!("expected 64 hexadecimal characters, got {text:?}"))
 }
 
 /// Arguments of `baton witness key`.

@@ -17,6 +17,7 @@ pub mod log;
 pub mod machine;
 pub mod node;
 pub mod order;
+pub mod order_carry;
 pub mod order_key;
 pub mod order_log;
 pub mod policy;

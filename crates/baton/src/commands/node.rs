@@ -221,6 +221,13 @@ pub fn status(args: &StatusArgs) -> Result<Report, Failure> {
         let what = if peer["ok"] == true { seats.join(", ") } else { format!("no answer: {}", text(peer, "error")) };
         out.row("peer", format!("{} {what}", text(peer, "url")));
     }
+    for e in got["emergencies"].as_array().into_iter().flatten() {
+        let by = e["obeyed_by"].as_str().map_or("taken over with the keyring".into(), |b| format!("obeyed by {b}"));
+        out.row("emergency", format!("order {} ({}) at height {}, {by}, digest {}", e["number"], text(e, "kind"), e["height"], text(e, "digest")));
+    }
+    for o in got["orders"].as_array().into_iter().flatten().filter(|o| o["state"] != "obeyed") {
+        out.row("order", format!("{} ({}) {}: {}", o["number"], text(o, "kind"), text(o, "state"), text(o, "said")));
+    }
     out.row("exposed", if got["exposed"] == true { "yes: an epoch was ever sealed under MRSIGNER" } else { "no" });
     for f in got["failing"].as_array().into_iter().flatten() {
         out.row("failing", format!("{}: {}", text(f, "step"), text(f, "text")));

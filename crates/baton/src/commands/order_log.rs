@@ -116,8 +116,11 @@ fn failed(e: CourierError) -> Failure {
 /// Shows an order to an enclave.
 pub fn carry(args: &OrderCarryArgs) -> Result<Report, Failure> {
     let signed = read_signed(&args.file)?;
-    let mut file = LogFile::open(&args.log).map_err(Failure::input)?;
-    let mut at = find(&NodeArgs { folder: args.at.folder.clone(), node: args.at.node.clone(), build: args.at.build })?;
+    let (Some(folder), Some(name), Some(log)) = (&args.folder, &args.node, &args.log) else {
+        return super::order_carry::carry(args, &signed);
+    };
+    let mut file = LogFile::open(log).map_err(Failure::input)?;
+    let mut at = find(&NodeArgs { folder: folder.clone(), node: name.clone(), build: args.build })?;
     let (node, from) = (at.node, at.which);
     let mut courier = Courier::new(&signed, &mut file, &args.witness);
     at.world.seat(node, from).map_err(any)?;
@@ -144,7 +147,7 @@ pub fn carry(args: &OrderCarryArgs) -> Result<Report, Failure> {
     let digest = signed.order().digest();
     let status = at.world.status(node, shows).map_err(any)?;
     let mut out = Report::new();
-    out.both("node", "node", &args.at.node).both("build", "build", shows.name());
+    out.both("node", "node", name).both("build", "build", shows.name());
     out.both("custody", "state", status.state).field("serving", status.serving);
     emergencies(&mut out, &status);
     let known = status.emergencies.is_some_and(|e| e.obeyed.iter().chain(&e.inherited).any(|e| e.order == digest));

@@ -223,7 +223,7 @@ impl Home {
         if path.exists() {
             return Err(HomeError::Exists(dir.into()));
         }
-        for folder in [dir.to_path_buf(), dir.join("builds"), dir.join("seats"), dir.join("vault"), dir.join("confirmed")] {
+        for folder in [dir.to_path_buf(), dir.join("builds"), dir.join("seats"), dir.join("vault"), dir.join("confirmed"), dir.join("orders")] {
             fs::create_dir_all(&folder).map_err(io_err("create", &folder))?;
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(io_err("chmod", &folder))?;
         }

@@ -21,6 +21,10 @@ const PLANS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("plans")
 const RECEIPTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("receipts");
 /// Records that are owed to the chain, oldest first.
 const OWED: TableDefinition<u64, &str> = TableDefinition::new("owed");
+/// Height and header hash -> light block: the newest blocks as the chain showed them, every branch of them.
+const RECENT: TableDefinition<(u64, [u8; 32]), &[u8]> = TableDefinition::new("recent");
+/// How many heights of [`RECENT`] are kept: how far back a rewind finds the headers of a branch that the chain has left.
+pub const RECENT_BLOCKS: u64 = 512;
 /// Small notes.
 const NOTES: TableDefinition<&str, &str> = TableDefinition::new("notes");
 
@@ -70,6 +74,7 @@ impl Db {
         write.open_table(RECEIPTS).map_err(failed)?;
         write.open_table(OWED).map_err(failed)?;
         write.open_table(NOTES).map_err(failed)?;
+        write.open_table(RECENT).map_err(failed)?;
         write.commit().map_err(failed)?;
         Ok(Db(db))
     }
@@ -96,6 +101,41 @@ impl Db {
         let read = self.0.begin_read().map_err(failed)?;
         let row = read.open_table(BLOCKS).map_err(failed)?.get(height).map_err(failed)?;
         Ok(row.and_then(|r| minicbor::decode(r.value()).ok()))
+    }
+
+    /// Keeps a block that the chain shows now, and forgets those of long ago.
+    pub fn put_recent(&self, height: u64, hash: [u8; 32], block: &LightBlock) -> Result<(), DbError> {
+        let write = self.0.begin_write().map_err(failed)?;
+        {
+            let mut table = write.open_table(RECENT).map_err(failed)?;
+            table.insert((height, hash), minicbor::to_vec(block).map_err(failed)?.as_slice()).map_err(failed)?;
+            let old = height.saturating_sub(RECENT_BLOCKS);
+            table.retain_in(..(old, [0; 32]), |_, _| false).map_err(failed)?;
+        }
+        write.commit().map_err(failed)
+    }
+
+    /// A recent block, of whichever branch.
+    pub fn recent(&self, height: u64, hash: [u8; 32]) -> Result<Option<LightBlock>, DbError> {
+        let read = self.0.begin_read().map_err(failed)?;
+        let row = read.open_table(RECENT).map_err(failed)?.get((height, hash)).map_err(failed)?;
+        Ok(row.and_then(|r| minicbor::decode(r.value()).ok()))
+    }
+
+    /// The chain went back to a height by decision: evidence of above it is of a branch that nobody follows any more.
+    pub fn went_back(&self, height: u64) -> Result<(), DbError> {
+        let write = self.0.begin_write().map_err(failed)?;
+        {
+            let above = height.saturating_add(1);
+            write.open_table(BLOCKS).map_err(failed)?.retain_in(above.., |_, _| false).map_err(failed)?;
+            let mut states = write.open_table(STATES).map_err(failed)?;
+            states.retain(|(header, _, _), _| header <= height).map_err(failed)?;
+            let mut plans = write.open_table(PLANS).map_err(failed)?;
+            plans.retain(|(_, at), _| at <= height).map_err(failed)?;
+            let mut notes = write.open_table(NOTES).map_err(failed)?;
+            notes.retain(|name, _| !name.starts_with("observed ") && !name.starts_with("not at X ")).map_err(failed)?;
+        }
+        write.commit().map_err(failed)
     }
 
     /// How many light blocks there are, and the newest.

@@ -24,6 +24,8 @@ use super::shared::Shared;
 const NEXT_PROPOSAL: &[u8] = &[0x03];
 /// How often the evidence of past plans is completed, at most.
 const COMPLETE_EVERY: Duration = Duration::from_secs(5);
+/// Blocks that one look fetches to have the newest ones without a gap.
+const MAX_CAUGHT_UP: u64 = 16;
 /// How many proposals are looked at, newest first, for the one that carried a plan.
 const MAX_LOOKED_AT: u64 = 300;
 
@@ -126,12 +128,14 @@ pub struct Follower {
     kept_upto: u64,
     completed: Option<Instant>,
     last_plan: Option<KnownPlan>,
+    times_back: u64,
+    recent_upto: u64,
 }
 
 impl Follower {
     /// A follower of one chain.
     pub fn new(rpc: RpcSource, db: Arc<Db>, shared: Arc<Shared>, home: PathBuf, poll: Duration) -> Self {
-        Follower { rpc, db, shared, home, poll, kept_upto: 0, completed: None, last_plan: None }
+        Follower { rpc, db, shared, home, poll, kept_upto: 0, completed: None, last_plan: None, times_back: 0, recent_upto: 0 }
     }
 
     /// Follows until told to stop.
@@ -172,6 +176,10 @@ impl Follower {
     }
 
     fn see(&mut self, before: &View) -> Result<View, SourceError> {
+        let times_back = self.shared.times_back();
+        if times_back != self.times_back {
+            (self.times_back, self.kept_upto, self.last_plan, self.completed) = (times_back, 0, None, None);
+        }
         let height = self.rpc.latest()?;
         let now = Instant::now();
         let moved = height != before.height;
@@ -189,6 +197,7 @@ impl Follower {
         }
         if moved {
             self.complete(height);
+            self.keep_recent(height);
         }
         let moved_at = if moved { Some(now) } else { before.moved };
         Ok(View { height, time, plan, error: None, trouble: None, seen: Some(now), moved: moved_at })
@@ -235,6 +244,26 @@ impl Follower {
                 tracing::info!(plan = %plan.name, upto = self.kept_upto, of = plan.height, blocks, "kept evidence near the plan's height");
             }
             Err(e) => tracing::warn!(plan = %plan.name, height, error = %e, "could not keep the evidence of this height yet"),
+        }
+    }
+
+    /// Keeps the newest blocks, by height and hash: once the chain has left a branch, nobody else may have its headers.
+    fn keep_recent(&mut self, height: u64) {
+        let from = match height < self.recent_upto {
+            // It went back: the same heights come again with other blocks.
+            true => height,
+            false => self.recent_upto.saturating_add(1).max(height.saturating_sub(MAX_CAUGHT_UP)),
+        };
+        for at in from.max(1)..=height {
+            let kept = self.rpc.light_block(at).map_err(anyhow::Error::from).and_then(|block| {
+                let hash = block.untrusted_checkpoint()?.hash;
+                Ok(self.db.put_recent(at, hash, &block)?)
+            });
+            if let Err(e) = kept {
+                tracing::debug!(height = at, error = %e, "a block was not kept");
+                return;
+            }
+            self.recent_upto = at;
         }
     }
 

@@ -11,6 +11,8 @@ use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use baton_chain::record::Record;
 use baton_host::chain::ChainSource;
 use serde_json::{Value, json};
@@ -230,11 +232,13 @@ impl Api {
         }
     }
 
-    /// Any peer may ask for a record, and for nothing else: a memo that is no record is refused.
+    /// Any peer may ask for a record, an order's memo or what shows one fresh, and for nothing else.
     fn publish(&self, body: &[u8]) -> Answer {
         let memo = serde_json::from_slice::<Value>(body).ok().and_then(|v| v["memo"].as_str().map(String::from));
         let Some(memo) = memo else { return error(400, "expected {\"memo\": TEXT}") };
-        if let Err(e) = Record::parse(&memo) {
+        if let Err(e) = Record::parse(&memo)
+            && !is_order_memo(&memo)
+        {
             return error(400, e);
         }
         {
@@ -259,6 +263,12 @@ impl Api {
         }
         answer.recv_timeout(JOB_LIMIT).unwrap_or_else(|_| error(503, "the node is stopping, or busy for too long"))
     }
+}
+
+/// True for what makes an emergency order public, or fresh: a prefix and 32 bytes.
+fn is_order_memo(memo: &str) -> bool {
+    let digest = ["baton-order1:", "baton-fresh1:"].iter().find_map(|p| memo.strip_prefix(p));
+    digest.and_then(|d| URL_SAFE_NO_PAD.decode(d).ok()).is_some_and(|d| d.len() == 32)
 }
 
 /// True for the name of a vault record: 64 hexadecimal characters, in lower case.

@@ -50,6 +50,12 @@ pub(super) fn page(node: &Node) -> String {
     one(r, "plan_confirmed", "1 if the handover to the build that the pending plan names is confirmed on this machine", u64::from(confirmed));
     seats(node, r);
     peers(node, r);
+    let kinds = gauge(r, "emergencies", "Emergency orders that builds here obeyed or took over with the keyring, for ever");
+    for kind in ["handover", "rewind", "freeze", "rotate"] {
+        let count = super::orders::emergencies(node).iter().filter(|e| e["kind"] == kind).count() as u64;
+        set(&kinds, vec![("kind", kind.into())], count);
+    }
+    one(r, "orders_pending", "Emergency orders in the folder that were not obeyed yet", super::orders::pending(node));
     let failing = gauge(r, "step_failing", "1 for each step that fails now");
     for (step, _) in node.failures() {
         set(&failing, vec![("step", step)], 1);

@@ -12,6 +12,7 @@ pub mod join;
 pub mod machine;
 pub mod metrics;
 pub mod ops;
+pub mod orders;
 pub mod peers;
 pub mod run;
 pub mod shared;
@@ -91,6 +92,7 @@ pub struct Node {
     sources: Sources,
     shared: Arc<Shared>,
     waiting: Option<Waiting>,
+    orders: BTreeMap<String, orders::Carried>,
     searched: Option<Instant>,
     /// The height of the last look at whether plans that ran still stand.
     stood_at: u64,
@@ -141,6 +143,7 @@ impl Node {
             sources: Sources { db, rpc, peers },
             shared: Arc::default(),
             waiting: None,
+            orders: BTreeMap::new(),
             searched: None,
             stood_at: 0,
             failing: BTreeMap::new(),
@@ -319,7 +322,15 @@ impl Node {
     fn holder(&self) -> Option<usize> {
         let serving = |p: &Place| p.status.as_ref().is_some_and(|s| s.serving);
         let mut all: Vec<usize> = (0..self.places.len()).filter(|i| self.places.get(*i).is_some_and(serving)).collect();
-        all.sort_by_key(|i| self.places.get(*i).and_then(|p| Some((!p.passed_over, p.status.as_ref()?.at_x, p.status.as_ref()?.identity.svn))));
+        all.sort_by_key(|i| {
+            self.places.get(*i).and_then(|p| {
+                let s = p.status.as_ref()?;
+                // By what it serves: a plan that ran at X, or an order that was obeyed at a head.
+                let e = s.emergencies.as_ref();
+                let by = e.and_then(|e| e.serves_by.and_then(|d| e.obeyed.iter().chain(&e.inherited).find(|o| o.order == d)));
+                Some((!p.passed_over, s.at_x.max(by.map(|o| o.head)), by.is_some(), s.identity.svn))
+            })
+        });
         all.pop()
     }
 

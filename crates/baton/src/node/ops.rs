@@ -57,6 +57,14 @@ pub enum Op {
         /// Its name.
         name: String,
     },
+    /// Carry an emergency order to the enclaves here.
+    Carry {
+        /// The order's file.
+        file: PathBuf,
+        /// How.
+        #[serde(default)]
+        how: super::orders::How,
+    },
     /// Publish a record.
     RecordSend {
         /// The memo.
@@ -91,6 +99,14 @@ impl Node {
             Op::Upgrade { plan } => self.op_upgrade(plan.as_deref()),
             Op::VaultPut { name, value } => self.op_put(name, value),
             Op::VaultGet { name } => self.op_get(name),
+            Op::Carry { file, how } => {
+                let digest = super::orders::put(self, file, how)?;
+                let done = self.tick();
+                let mut told_of = super::orders::told(self, &digest);
+                told_of["done"] = json!(told(&done));
+                told_of["emergencies"] = json!(super::orders::emergencies(self));
+                Ok(told_of)
+            }
             Op::RecordSend { memo, wait_secs } => self.op_record(memo, *wait_secs),
         }
     }

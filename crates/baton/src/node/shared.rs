@@ -32,6 +32,7 @@ struct Inner {
     status: Value,
     metrics: String,
     ready: Option<String>,
+    went_back: u64,
 }
 
 /// See the module.
@@ -51,6 +52,18 @@ impl Shared {
     /// The follower has looked.
     pub fn set_view(&self, view: View) {
         self.inner().view = view;
+    }
+
+    /// The chain went back by decision: what was seen of it before is of another branch.
+    pub fn went_back(&self) {
+        let mut inner = self.inner();
+        inner.went_back += 1;
+        inner.view = View::default();
+    }
+
+    /// How often that happened.
+    pub fn times_back(&self) -> u64 {
+        self.inner().went_back
     }
 
     /// The chain's section of the policy of the build in use.

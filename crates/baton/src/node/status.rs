@@ -36,6 +36,8 @@ pub(super) fn status(node: &Node) -> Value {
         "barrier": barrier(node),
         "bundle": {"blocks": blocks, "newest": newest},
         "exposed": exposed,
+        "emergencies": super::orders::emergencies(node),
+        "orders": super::orders::all(node),
         "failing": node.failures().into_iter().map(|(step, text)| json!({"step": step, "text": text})).collect::<Vec<_>>(),
         "warnings": node.warnings.iter().chain(&node.bad_builds).collect::<Vec<_>>(),
     })
@@ -45,7 +47,7 @@ fn seat(p: &Place) -> Value {
     let mut out = json!({"build": p.build.name, "measurement": p.build.measurement.to_string()});
     let (Some(map), Some(s)) = (out.as_object_mut(), &p.status) else { return out };
     let more = json!({
-        "passed_over": p.passed_over, "svn": s.identity.svn, "signer": s.identity.signer.to_string(), "state": s.state.to_string().to_lowercase(), "serving": s.serving,
+        "passed_over": p.passed_over, "svn": s.identity.svn, "signer": s.identity.signer.to_string(), "identity": s.identity.digest().to_string(), "state": s.state.to_string().to_lowercase(), "serving": s.serving,
         "head": s.head_height, "epochs": s.epochs, "exposed": s.exposed, "rehearsed": s.rehearsed, "rehearsed_as_source": s.rehearsed_as_source,
         "activated_at": s.at_x, "log_size": s.log_size, "successor": s.successor.map(|n| n.measurement.to_string()),
         "commitments": s.commitments.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -53,6 +55,11 @@ fn seat(p: &Place) -> Value {
     });
     if let Value::Object(more) = more {
         map.extend(more);
+    }
+    if let Some(e) = &s.emergencies {
+        let frozen: Vec<Value> = e.frozen.iter().map(|f| json!({"measurement": f.measurement.to_string(), "proposals_through": f.proposals_through, "number": f.sequence})).collect();
+        let (serves, promised) = (e.serves_by.map(|d| d.to_string()), e.promised_by.map(|d| d.to_string()));
+        map.insert("by_order".into(), json!({"frozen": frozen, "serves_by": serves, "promised_by": promised}));
     }
     out
 }

@@ -27,6 +27,7 @@ pub(super) const STEPS: &[(&str, Step)] = &[
     ("rehearse", rehearse),
     ("ahead", ahead),
     ("at X", at_x),
+    ("orders", super::orders::carry),
     ("confirmed", note_confirmed),
     ("activate", activate),
     ("stands", stands),
@@ -97,7 +98,7 @@ impl Node {
     }
 
     /// Takes up a transfer whose offer was taken and whose receipt is missing: a kill in between is the usual reason.
-    fn finish_transfer(&mut self, source: usize, target: usize) -> Result<bool> {
+    pub(super) fn finish_transfer(&mut self, source: usize, target: usize) -> Result<bool> {
         let holds = matches!(self.state(target), State::Received | State::Holding | State::Offered | State::Confirmed);
         let measurement = self.at(target)?.build.measurement;
         let s = self.status_of(source)?;
@@ -379,6 +380,9 @@ fn activate(node: &mut Node) -> Result<Vec<Done>> {
             continue;
         }
         let measurement = node.at(i)?.build.measurement;
+        if node.promised_by_order(&measurement) {
+            continue;
+        }
         let Some(plan) = node.plan_for(&measurement)? else { continue };
         if !plan.at_x && node.known_height() < plan.height {
             continue;
@@ -452,6 +456,9 @@ fn observe(node: &mut Node) -> Result<Vec<Done>> {
             (State::Holding | State::Received, _) if s.at_x.is_some() || s.state == State::Received => (measurement, true),
             _ => continue,
         };
+        if node.promised_by_order(&about) || (own && s.at_x.is_none() && s.emergencies.as_ref().is_some_and(|e| e.serves_by.is_some())) {
+            continue;
+        }
         let Some(plan) = node.plan_for(&about)? else { continue };
         let still = view.plan.as_ref().is_some_and(|p| p.plan.name == plan.name && p.plan.height == plan.height && p.plan.info == plan.info);
         // One look when it is gone before its height, and one above its height.

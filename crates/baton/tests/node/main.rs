@@ -1,5 +1,6 @@
 //! The daemon and its commands, against the devnet's RPC.
 
 mod net;
+mod orders;
 mod story;
 mod trouble;

@@ -112,7 +112,7 @@ impl Net {
         let listen = format!("127.0.0.1:{port}");
         let url = self.rpc.url();
         let peers: Vec<String> = ports.iter().filter(|p| **p != port).map(|p| format!("http://127.0.0.1:{p}")).collect();
-        let mut args = vec!["init", "--home", text(&home), "--chain-id", "baton-devnet-1", "--rpc", &url, "--listen", &listen, "--poll-ms", "100"];
+        let mut args = vec!["init", "--home", text(&home), "--chain-id", "baton-devnet-1", "--rpc", &url, "--listen", &listen, "--poll-ms", "100", "--advance-blocks", "10"];
         args.extend(peers.iter().flat_map(|p| ["--peer", p.as_str()]));
         let key = self.dir.path().join(format!("key{i}"));
         // Only the first two have an account: the others' records are published by them.
@@ -135,6 +135,11 @@ impl Net {
 
     /// Makes a build of this network.
     pub fn build(&self, version: &str, svn: u16, commitment: Option<&str>) -> PathBuf {
+        self.build_with(version, svn, commitment, "")
+    }
+
+    /// The same with more sections in its policy.
+    pub fn build_with(&self, version: &str, svn: u16, commitment: Option<&str>, sections: &str) -> PathBuf {
         let (policy, out) = (self.dir.path().join(format!("{version}.toml")), self.dir.path().join(format!("{version}.sgxs")));
         let url = self.rpc.url();
         let mut args = vec![
@@ -145,6 +150,8 @@ impl Net {
             args.extend(["--commitment", c]);
         }
         baton(&args).ok();
+        let text_of = std::fs::read_to_string(&policy).expect("a policy") + sections;
+        std::fs::write(&policy, text_of).expect("a policy");
         let svn = svn.to_string();
         baton(&["sim-build", "--version", version, "--policy", text(&policy), "--svn", &svn, "--out", text(&out)]).ok();
         out

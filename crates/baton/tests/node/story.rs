@@ -5,8 +5,13 @@ use crate::net::{Net, seat};
 
 /// Genesis on node 0, the others join, a value in the vault.
 pub fn network(n: usize) -> (Net, String) {
+    network_with(n, |_| String::new())
+}
+
+/// The same with more sections in the policy of the first build.
+pub fn network_with(n: usize, sections: impl Fn(&Net) -> String) -> (Net, String) {
     let mut net = Net::new(n);
-    let v1 = net.build("v1", 1, None);
+    let v1 = net.build_with("v1", 1, None, &sections(&net));
     for i in 0..n {
         net.install(i, &v1);
         net.start(i);
