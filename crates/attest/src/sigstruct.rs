@@ -1,7 +1,7 @@
 //! SIGSTRUCT: the developers' signature on a build, 1808 bytes (Intel SDM vol. 3D, "SIGSTRUCT").
 //!
 //! EINIT checks it on hardware; who reads one elsewhere gets a [`Sigstruct`] that claims, and with the
-//! feature `pki` a [`CheckedSigstruct`](crate::sigstruct::CheckedSigstruct) whose signature holds.
+//! feature `signing` a [`CheckedSigstruct`](crate::sigstruct::CheckedSigstruct) whose signature holds.
 
 use alloc::vec::Vec;
 
@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use crate::bytes::{Reader, Writer};
 use crate::identity::{Attributes, Measurement, Signer};
 
-#[cfg(feature = "pki")]
+#[cfg(feature = "signing")]
 mod signing;
-#[cfg(feature = "pki")]
+#[cfg(feature = "signing")]
 pub use signing::{CheckedSigstruct, SigningKey, check_sigstruct};
 
 /// Length of a SIGSTRUCT, in bytes.

@@ -33,7 +33,7 @@ use rsa::traits::PublicKeyParts;
 use rsa::{BigUint, RsaPrivateKey};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::link::read_request;
+use crate::link::{Program, read_request};
 
 /// ISVPRODID of this program.
 pub const PRODUCT_ID: u16 = 3;
@@ -491,6 +491,16 @@ impl<P: Platform> Ceremony<P> {
 
     fn report(&self, target: &[u8], digest: &Digest32) -> Result<Vec<u8>, String> {
         report_over(&self.platform, target, digest).map_err(text)
+    }
+}
+
+impl<P: Platform> Program for Ceremony<P> {
+    fn handle_bytes(&mut self, request: &[u8]) -> Vec<u8> {
+        Ceremony::handle_bytes(self, request)
+    }
+
+    fn oversized(message: String) -> Vec<u8> {
+        encode(&answer(Reply::Refused { message }))
     }
 }
 

@@ -16,7 +16,7 @@ use baton_core::platform::Platform;
 use baton_core::seal::{self, SealPolicy, Slot};
 use minicbor::{Decode, Encode};
 
-use crate::link::read_request;
+use crate::link::{Program, read_request};
 
 /// ISVPRODID of this program.
 pub const PRODUCT_ID: u16 = 2;
@@ -324,6 +324,16 @@ impl<P: Platform> Lifeboat<P> {
 
     fn report(&self, target: &[u8], digest: &Digest32) -> Result<Vec<u8>, String> {
         report_over(&self.platform, target, digest).map_err(text)
+    }
+}
+
+impl<P: Platform> Program for Lifeboat<P> {
+    fn handle_bytes(&mut self, request: &[u8]) -> Vec<u8> {
+        Lifeboat::handle_bytes(self, request)
+    }
+
+    fn oversized(message: String) -> Vec<u8> {
+        encode(&refused(message))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A frame is a length (4 bytes, little endian) and that many bytes. The host's first frame is an
 //! [`Opening`], the answer an [`Opened`]; from then on each request of [`crate::wire`] is one frame and
-//! its response another. The host is the adversary: [`Session`] and the loop in [`crate::serve`] trust
+//! its response another. The host is the adversary: [`open`] and the loop in [`crate::serve`] trust
 //! no length and no order.
 
 use alloc::string::{String, ToString};
@@ -16,6 +16,7 @@ use baton_core::seal::OpenError;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
+use crate::lifeboat::Lifeboat;
 use crate::shell::{Enclave, Start, StartError};
 
 /// Length of a frame's header, in bytes.
@@ -87,31 +88,63 @@ impl StartError {
     }
 }
 
-/// An enclave behind frames.
-pub struct Session<P: Platform>(Enclave<P>);
+/// A trusted program behind frames.
+pub trait Program {
+    /// Takes a request and gives its response.
+    fn handle_bytes(&mut self, request: &[u8]) -> Vec<u8>;
 
-impl<P: Platform> Session<P> {
-    /// Takes the first frame. The bytes are the answer; without a session the program ends after it.
-    /// `policy` is what the measured pages hold.
-    pub fn open(platform: P, policy: Result<Policy, PolicyError>, frame: &[u8]) -> (Vec<u8>, Option<Self>) {
-        let opening: Opening = match minicbor::decode(frame) {
-            Ok(o) => o,
-            Err(e) => return refused(alloc::format!("the opening cannot be read: {e}; start the enclave with the host of the same release"), false),
-        };
-        let policy = match policy {
-            Ok(p) => p,
-            Err(e) => return refused(alloc::format!("the policy in this enclave's measured pages is refused: {e}"), false),
-        };
-        match Enclave::start(platform, policy, opening.start()) {
-            Ok(enclave) => (encode(&Opened::Started), Some(Session(enclave))),
-            Err(e) => refused(e.to_string(), e.is_damage()),
-        }
-    }
+    /// The response to a frame that is not even read, because it is too large.
+    fn oversized(message: String) -> Vec<u8>;
+}
 
-    /// Takes a later frame.
-    pub fn handle(&mut self, frame: &[u8]) -> Vec<u8> {
-        self.0.handle_bytes(frame)
+/// Why a program does not start. Its files stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotStarted {
+    /// What failed, expected against got, what to do next.
+    pub message: String,
+    /// The file is damaged: an older generation is worth trying.
+    pub damaged: bool,
+}
+
+impl NotStarted {
+    fn because(why: impl ToString) -> Self {
+        NotStarted { message: why.to_string(), damaged: false }
     }
+}
+
+/// Takes the first frame. The bytes are the answer; without a program the enclave ends after it.
+pub fn open<T: Program>(frame: &[u8], start: impl FnOnce(&Opening) -> Result<T, NotStarted>) -> (Vec<u8>, Option<T>) {
+    let started = match minicbor::decode::<Opening>(frame) {
+        Ok(opening) => start(&opening),
+        Err(e) => Err(NotStarted::because(alloc::format!(
+            "the opening cannot be read: {e}; start the enclave with the host of the same release"
+        ))),
+    };
+    match started {
+        Ok(program) => (encode(&Opened::Started), Some(program)),
+        Err(NotStarted { message, damaged }) => (encode(&Opened::Refused { message, damaged }), None),
+    }
+}
+
+/// Starts the keeper with its app. `policy` is what the measured pages hold.
+pub fn start_keeper<P: Platform>(
+    platform: P,
+    policy: Result<Policy, PolicyError>,
+    opening: &Opening,
+) -> Result<Enclave<P>, NotStarted> {
+    let policy = policy.map_err(|e| NotStarted::because(alloc::format!("the policy in this enclave's measured pages is refused: {e}")))?;
+    Enclave::start(platform, policy, opening.start()).map_err(|e| NotStarted { message: e.to_string(), damaged: e.is_damage() })
+}
+
+/// Starts a lifeboat. `config` is what its measured pages hold.
+pub fn start_lifeboat<P: Platform>(platform: P, config: &[u8], opening: &Opening) -> Result<Lifeboat<P>, NotStarted> {
+    Lifeboat::start(platform, config, opening.start().custody).map_err(NotStarted::because)
+}
+
+/// Starts the ceremony's program.
+#[cfg(feature = "ceremony")]
+pub fn start_ceremony<P: Platform>(platform: P, opening: &Opening) -> Result<crate::ceremony::Ceremony<P>, NotStarted> {
+    crate::ceremony::Ceremony::start(platform, opening.start().custody, opening.seen_custody).map_err(NotStarted::because)
 }
 
 /// Reads one request of at most `most` bytes, with nothing behind it. The error is for people.
@@ -125,8 +158,4 @@ pub(crate) fn read_request<T: for<'b> Decode<'b, ()>>(bytes: &[u8], most: usize)
         true => Ok(request),
         false => Err("the request has bytes after its end".into()),
     }
-}
-
-fn refused<P: Platform>(message: String, damaged: bool) -> (Vec<u8>, Option<Session<P>>) {
-    (encode(&Opened::Refused { message, damaged }), None)
 }

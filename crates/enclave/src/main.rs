@@ -4,17 +4,12 @@
 //! connects to itself; it opens no other stream. The policy is in its measured pages.
 
 #[cfg(target_env = "sgx")]
-mod sgx;
-
-#[cfg(target_env = "sgx")]
 fn main() -> std::io::Result<()> {
-    sgx::run()
+    use baton_enclave::{link, sgx};
+    sgx::serve(|platform, pages, opening| link::start_keeper(platform, sgx::policy(pages), opening))
 }
 
 #[cfg(not(target_env = "sgx"))]
 fn main() -> std::process::ExitCode {
-    eprintln!(
-        "error:    this program runs inside SGX\nexpected: target x86_64-fortanix-unknown-sgx\nnext:     build it with scripts/sgx-build, or run `baton demo`, which needs no SGX"
-    );
-    std::process::ExitCode::from(2)
+    baton_enclave::serve::not_here()
 }

@@ -9,12 +9,8 @@ use std::io::{self, Read, Write};
 use alloc::vec::Vec;
 
 use baton_attest::identity::encode;
-use baton_core::platform::Platform;
-use baton_core::policy::{Policy, PolicyError};
 
-use crate::link::{HEADER_LEN, Opened, Session};
-use crate::refusal::rule;
-use crate::wire::{Refusal, Reply, Response};
+use crate::link::{HEADER_LEN, NotStarted, Opened, Opening, Program, open};
 
 /// Largest frame that is taken, in bytes (8 MiB): it and what it is parsed into must fit in the heap of
 /// the build. Evidence of 100 validators takes 30 KiB a light block.
@@ -28,10 +24,9 @@ enum Frame {
     End,
 }
 
-/// Serves until the input ends.
-pub fn serve<P: Platform>(
-    platform: P,
-    policy: Result<Policy, PolicyError>,
+/// Serves until the input ends. `start` makes the program of what the host opens it with.
+pub fn serve<T: Program>(
+    start: impl FnOnce(&Opening) -> Result<T, NotStarted>,
     input: &mut impl Read,
     output: &mut impl Write,
 ) -> io::Result<()> {
@@ -43,14 +38,14 @@ pub fn serve<P: Platform>(
         }
         Frame::End => return Ok(()),
     };
-    let (answer, session) = Session::open(platform, policy, &opening);
+    let (answer, program) = open(&opening, start);
     send(output, &answer)?;
-    let Some(mut session) = session else { return Ok(()) };
+    let Some(mut program) = program else { return Ok(()) };
     drop(opening);
     loop {
         let answer = match receive(input)? {
-            Frame::Bytes(request) => session.handle(&request),
-            Frame::Oversized(got) => encode(&refused(got)),
+            Frame::Bytes(request) => program.handle_bytes(&request),
+            Frame::Oversized(got) => T::oversized(oversized(got)),
             Frame::End => return Ok(()),
         };
         send(output, &answer)?;
@@ -105,7 +100,10 @@ fn oversized(got: usize) -> alloc::string::String {
     alloc::format!("the frame is too large: expected at most {MAX_FRAME_BYTES} bytes, got {got}; send a shorter path in several requests")
 }
 
-fn refused(got: usize) -> Response {
-    let refusal = Refusal { check: "request/Oversized".into(), rule: rule::PROGRESS.into(), message: oversized(got) };
-    Response { store: Vec::new(), reply: Some(Reply::Refused(refusal)), alarms: Vec::new() }
+/// What a program for SGX says where it was started as an ordinary one.
+pub fn not_here() -> std::process::ExitCode {
+    std::eprintln!(
+        "error:    this program runs inside SGX\nexpected: target x86_64-fortanix-unknown-sgx\nnext:     build it with scripts/sgx-build, or run `baton demo`, which needs no SGX"
+    );
+    std::process::ExitCode::from(2)
 }

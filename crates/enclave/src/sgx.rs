@@ -1,16 +1,19 @@
-//! The machine under the program in SGX: EREPORT, EGETKEY and RDRAND, and the policy in measured pages.
+//! The machine under a program in SGX: EREPORT, EGETKEY and RDRAND, and what was put into its measured pages.
 
-use std::hint::black_box;
+use alloc::vec::Vec;
+use core::hint::black_box;
+use core::sync::atomic::{AtomicU8, Ordering};
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use baton_attest::identity::Identity;
 use baton_attest::keyrequest::{KeyRequest, key_name};
 use baton_attest::report::{ReportBody, TargetInfo};
 use baton_core::platform::{CpuSvn, Platform, PlatformError, ReportKey, SealKey};
 use baton_core::policy::{Policy, PolicyError};
-use baton_enclave::slot::{self, MARK, SLOT_LEN};
 use sgx_isa::{ErrorCode, Keyrequest, Report, Targetinfo};
+
+use crate::link::{NotStarted, Opening, Program};
+use crate::slot::{self, MARK, SLOT_LEN, Slot};
 
 /// The version that people see; another one is another measurement.
 const VERSION: &str = match option_env!("BATON_ENCLAVE_VERSION") {
@@ -26,6 +29,7 @@ struct Pages([AtomicU8; SLOT_LEN]);
 #[used]
 static PAGES: Pages = compiled();
 
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
 const fn compiled() -> Pages {
     let mut pages = [const { AtomicU8::new(0) }; SLOT_LEN];
     let head = slot::head(&MARK, VERSION);
@@ -37,21 +41,26 @@ const fn compiled() -> Pages {
     Pages(pages)
 }
 
-fn policy() -> Result<Policy, PolicyError> {
-    let bytes: Vec<u8> = black_box(&PAGES).0.iter().map(|b| b.load(Ordering::Relaxed)).collect();
-    let slot = slot::read(&bytes).map_err(|_| PolicyError::Malformed("the slot is damaged"))?;
-    if slot.policy.is_empty() {
+/// The policy that was put into the slot.
+pub fn policy(pages: &Slot) -> Result<Policy, PolicyError> {
+    if pages.policy.is_empty() {
         return Err(PolicyError::Malformed("the slot is empty; insert one with `baton sign --policy`"));
     }
-    Policy::from_cbor(&slot.policy)
+    Policy::from_cbor(&pages.policy)
 }
 
-/// Runs the program.
-pub fn run() -> io::Result<()> {
-    baton_enclave::serve::serve(Sgx::new(), policy(), &mut io::stdin().lock(), &mut io::stdout().lock())
+/// Runs a program on the host's frames: `start` gets the machine, the measured pages and the host's opening.
+pub fn serve<T: Program>(start: impl FnOnce(Sgx, &Slot, &Opening) -> Result<T, NotStarted>) -> io::Result<()> {
+    let bytes: Vec<u8> = black_box(&PAGES).0.iter().map(|b| b.load(Ordering::Relaxed)).collect();
+    let start = |opening: &Opening| match slot::read(&bytes) {
+        Ok(pages) => start(Sgx::new(), &pages, opening),
+        Err(e) => Err(NotStarted { message: alloc::string::ToString::to_string(&e), damaged: false }),
+    };
+    crate::serve::serve(start, &mut io::stdin().lock(), &mut io::stdout().lock())
 }
 
-struct Sgx {
+/// The CPU, for the enclave that runs.
+pub struct Sgx {
     identity: Identity,
     cpu_svn: CpuSvn,
 }

@@ -7,7 +7,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use baton_attest::identity::Digest32;
+use baton_attest::identity::{Digest32, encode};
 use baton_core::context::{Alarm, Context};
 use baton_core::keeper::source::OfferEvidence as CoreEvidence;
 use baton_core::keeper::{Keeper, Said, StateError, Step};
@@ -17,6 +17,7 @@ use baton_core::policy::{Policy, PolicyError};
 use baton_core::seal::Slot;
 use baton_core::secret::AppKey;
 
+use crate::link::Program;
 use crate::refusal::{Refuses, rule};
 use crate::vault;
 use crate::wire::{
@@ -126,7 +127,7 @@ impl<P: Platform> Enclave<P> {
                 Err(e) => refused("request/Malformed", rule::PROGRESS, &alloc::format!("the request cannot be read: {e}")),
             }
         };
-        baton_attest::identity::encode(&response)
+        encode(&response)
     }
 
     /// Handles one request.
@@ -308,7 +309,7 @@ impl<P: Platform> Enclave<P> {
         let mut nonce = [0; 12];
         self.keeper.platform_mut().random(&mut nonce);
         let record = seal(&key, epoch, nonce, name, value).map_err(|e| vault_refusal(&e))?;
-        Ok(Reply::Record { index: vault::index(&key, name), record: baton_attest::identity::encode(&record) })
+        Ok(Reply::Record { index: vault::index(&key, name), record: encode(&record) })
     }
 
     fn get(&self, under: Under, name: &str, record: &[u8]) -> Result<Reply, Refusal> {
@@ -415,6 +416,16 @@ fn said(s: Said) -> Reply {
 
 fn done(reply: Reply) -> Response {
     Response { store: Vec::new(), reply: Some(reply), alarms: Vec::<Alarm>::new() }
+}
+
+impl<P: Platform> Program for Enclave<P> {
+    fn handle_bytes(&mut self, request: &[u8]) -> Vec<u8> {
+        Enclave::handle_bytes(self, request)
+    }
+
+    fn oversized(message: String) -> Vec<u8> {
+        encode(&refused("request/Oversized", rule::PROGRESS, &message))
+    }
 }
 
 fn refused(check: &str, rule: &str, message: &str) -> Response {

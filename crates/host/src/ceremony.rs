@@ -1,20 +1,22 @@
 //! Runs the ceremony's program: its sealed files, its quotes, and the order in which things reach the disk.
 
 use baton_attest::identity::{Measurement, encode};
-use baton_attest::report::ReportError;
 use baton_chain::ChainPolicy;
 use baton_chain::light::LightBlock;
 use baton_core::ceremony::network::{self, NetworkVote};
 use baton_core::ceremony::{SessionInfo, ShareBox};
 use baton_core::seal::Slot;
 use baton_core::shares::{Holders, Purpose};
-use baton_enclave::ceremony::{Ceremony, PRODUCT_ID, Reply, Request, StartError};
-use baton_enclave::sim::{Image, Launch, LaunchError, Machine, SimPlatform};
+use baton_enclave::ceremony::{PRODUCT_ID, Reply, Request, Response};
+use baton_enclave::link::Opening;
+use baton_enclave::sim::{Image, Launch, LaunchError};
 use baton_attest::sigstruct::SigningKey;
 use rand::Rng as _;
 
 use crate::chain::Included;
 use crate::gather::{Gather, GatherError};
+use crate::link::{EnclaveLink, Launcher, ProgramKind};
+use crate::seat::SeatError;
 use crate::shares::Attested;
 use crate::store::{SealedStore, StoreError};
 
@@ -24,18 +26,15 @@ pub enum CeremonyError {
     /// The program refuses.
     #[error("{0}")]
     Refused(String),
-    /// The program's file.
+    /// The program, or the machine's quote of it.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Seat(#[from] SeatError),
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The image.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// The quote.
-    #[error(transparent)]
-    Quote(#[from] ReportError),
     /// An answer that does not fit the question.
     #[error("the program answered something else; start it again, nothing is lost")]
     Answer,
@@ -68,21 +67,22 @@ pub fn image(version: &str) -> Result<Image, LaunchError> {
 
 /// The program on one machine.
 pub struct CeremonySeat<'m> {
-    machine: &'m Machine,
+    machine: &'m dyn Launcher,
     store: SealedStore,
-    enclave: Ceremony<SimPlatform>,
+    enclave: Box<dyn EnclaveLink>,
     measurement: Measurement,
     collateral: Vec<u8>,
 }
 
 impl<'m> CeremonySeat<'m> {
     /// Starts it over a folder. `collateral` goes beside its quotes.
-    pub fn start(machine: &'m Machine, image: &Image, store: SealedStore, collateral: &[u8]) -> Result<Self, CeremonyError> {
+    pub fn start(machine: &'m dyn Launcher, image: &Image, store: SealedStore, collateral: &[u8]) -> Result<Self, CeremonyError> {
         let found = store.find(Slot::Custody)?;
         let newest = found.first().map(|f| store.read(f)).transpose()?;
-        let (platform, _) = machine.launch_program(image, &Launch { debug: false, entropy: entropy() })?;
         let seen = found.first().map_or(0, |f| f.generation);
-        let enclave = Ceremony::start(platform, newest.as_deref(), seen)?;
+        let opening = Opening { custody: newest.map(Into::into), seen_custody: seen, ..Opening::default() };
+        let how = Launch { debug: false, entropy: entropy() };
+        let enclave = machine.launch_program(ProgramKind::Ceremony, image, &how, &opening)?;
         let measurement = image.measurement()?;
         Ok(CeremonySeat { machine, store, enclave, measurement, collateral: collateral.to_vec() })
     }
@@ -94,16 +94,21 @@ impl<'m> CeremonySeat<'m> {
 
     /// One request, with what it wants stored.
     pub fn call(&mut self, request: &Request) -> Result<Reply, CeremonyError> {
-        let mut response = self.enclave.handle(request);
+        let mut response = self.ask(request)?;
         while let Some(file) = response.store.take() {
             let back = self.store.put(Slot::Custody, file.generation, &file.bytes)?;
-            response = self.enclave.handle(&Request::Stored { file: back });
+            response = self.ask(&Request::Stored { file: back })?;
         }
         match response.reply {
             Some(Reply::Refused { message }) => Err(CeremonyError::Refused(message)),
             Some(reply) => Ok(reply),
             None => Err(CeremonyError::Answer),
         }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Response, CeremonyError> {
+        let answer = self.enclave.call(&encode(request)).map_err(SeatError::from)?;
+        minicbor::decode(&answer).map_err(|_| CeremonyError::Answer)
     }
 
     fn attest(&self, message: Vec<u8>, report: &[u8]) -> Result<Attested, CeremonyError> {
@@ -123,7 +128,7 @@ impl<'m> CeremonySeat<'m> {
 
     /// The same with a network among the holders, see [`baton_core::ceremony::network::holder`].
     pub fn new_key_with(&mut self, purpose: Purpose, holders: &Holders, network: Option<&ChainPolicy>) -> Result<Published, CeremonyError> {
-        let report_target = self.machine.qe_target();
+        let report_target = self.machine.qe_target()?;
         let network = network.map(|n| encode(n).into());
         let reply = self.call(&Request::New { purpose, holders: holders.clone(), report_target, network })?;
         self.published(reply)
@@ -131,13 +136,13 @@ impl<'m> CeremonySeat<'m> {
 
     /// The last ceremony once more.
     pub fn show(&mut self) -> Result<Published, CeremonyError> {
-        let reply = self.call(&Request::Show { report_target: self.machine.qe_target() })?;
+        let reply = self.call(&Request::Show { report_target: self.machine.qe_target()? })?;
         self.published(reply)
     }
 
     /// Opens a session.
     pub fn session(&mut self) -> Result<(SessionInfo, Attested), CeremonyError> {
-        let reply = self.call(&Request::Session { report_target: self.machine.qe_target() })?;
+        let reply = self.call(&Request::Session { report_target: self.machine.qe_target()? })?;
         let Reply::Session { session, report } = reply else { return Err(CeremonyError::Answer) };
         let info = SessionInfo::from_cbor(&session).map_err(|e| CeremonyError::Refused(e.to_string()))?;
         Ok((info, self.attest(session, &report)?))
@@ -169,7 +174,7 @@ impl<'m> CeremonySeat<'m> {
 
     /// The same with a network among the new holders.
     pub fn reshare_with(&mut self, holders: &Holders, boxes: &[ShareBox], network: Option<&ChainPolicy>) -> Result<Published, CeremonyError> {
-        let report_target = self.machine.qe_target();
+        let report_target = self.machine.qe_target()?;
         let network = network.map(|n| encode(n).into());
         let reply = self.call(&Request::Reshare { holders: holders.clone(), boxes: boxes.to_vec(), report_target, network })?;
         self.published(reply)

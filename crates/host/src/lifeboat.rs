@@ -12,12 +12,14 @@ use baton_core::messages::{Attestation, HandoverRequest, Message as _, MessageEr
 use baton_core::order::notice::NoticeEvidence;
 use baton_core::order::signed::SignedOrder;
 use baton_core::seal::Slot;
-use baton_enclave::lifeboat::{Config, Lifeboat, PRODUCT_ID, Reply, Request, Said, StartError};
-use baton_enclave::sim::{Image, Launch, LaunchError, Machine, SimPlatform};
+use baton_enclave::lifeboat::{Config, PRODUCT_ID, Reply, Request, Response, Said};
+use baton_enclave::link::Opening;
+use baton_enclave::sim::{Image, Launch, LaunchError};
 
 use minicbor::{Decode, Encode};
 
 use crate::ceremony::entropy;
+use crate::link::{EnclaveLink, Launcher, ProgramKind};
 use crate::orders::{OrderLog, OrderLogError};
 use crate::relay::{self, Asked, Channel};
 use crate::seat::{Seat, SeatError};
@@ -30,18 +32,15 @@ pub enum LifeboatError {
     /// The program refuses.
     #[error("{0}")]
     Refused(String),
-    /// Its file, or its measured pages.
+    /// The program, or the machine's quote of it.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Seat(#[from] SeatError),
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The image.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// The quote.
-    #[error(transparent)]
-    Quote(#[from] baton_attest::report::ReportError),
     /// The log of orders.
     #[error(transparent)]
     Log(#[from] OrderLogError),
@@ -70,33 +69,39 @@ pub struct Opened {
 
 /// A lifeboat on one machine.
 pub struct LifeboatSeat<'m> {
-    machine: &'m Machine,
+    machine: &'m dyn Launcher,
     store: SealedStore,
-    enclave: Lifeboat<SimPlatform>,
+    enclave: Box<dyn EnclaveLink>,
     collateral: Vec<u8>,
 }
 
 impl<'m> LifeboatSeat<'m> {
     /// Starts it over a folder. `collateral` goes beside its quotes.
-    pub fn start(machine: &'m Machine, image: &Image, store: SealedStore, collateral: &[u8]) -> Result<Self, LifeboatError> {
+    pub fn start(machine: &'m dyn Launcher, image: &Image, store: SealedStore, collateral: &[u8]) -> Result<Self, LifeboatError> {
         let newest = store.find(Slot::Custody)?.first().map(|f| store.read(f)).transpose()?;
-        let (platform, config) = machine.launch_program(image, &Launch { debug: false, entropy: entropy() })?;
-        let enclave = Lifeboat::start(platform, &config, newest.as_deref())?;
+        let opening = Opening { custody: newest.map(Into::into), ..Opening::default() };
+        let how = Launch { debug: false, entropy: entropy() };
+        let enclave = machine.launch_program(ProgramKind::Lifeboat, image, &how, &opening)?;
         Ok(LifeboatSeat { machine, store, enclave, collateral: collateral.to_vec() })
     }
 
     /// One request, with what it wants stored.
     pub fn call(&mut self, request: &Request) -> Result<Reply, LifeboatError> {
-        let mut response = self.enclave.handle(request);
+        let mut response = self.ask(request)?;
         while let Some(bytes) = response.store.take() {
             let back = self.store.put(Slot::Custody, 1, &bytes)?;
-            response = self.enclave.handle(&Request::Stored { file: back });
+            response = self.ask(&Request::Stored { file: back })?;
         }
         match response.reply {
             Some(Reply::Refused { message }) => Err(LifeboatError::Refused(message)),
             Some(reply) => Ok(reply),
             None => Err(LifeboatError::Answer),
         }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Response, LifeboatError> {
+        let answer = self.enclave.call(&encode(request)).map_err(SeatError::from)?;
+        minicbor::decode(&answer).map_err(|_| LifeboatError::Answer)
     }
 
     fn said(&mut self, request: &Request) -> Result<Said, LifeboatError> {
@@ -118,9 +123,9 @@ impl<'m> LifeboatSeat<'m> {
     /// Gets the secret from another lifeboat.
     pub fn join(&mut self, from: &mut LifeboatSeat<'_>) -> Result<(), LifeboatError> {
         let hello = from.said(&Request::Hello)?.message;
-        let asked = self.said(&Request::Ask { hello, report_target: self.machine.qe_target() })?;
+        let asked = self.said(&Request::Ask { hello, report_target: self.machine.qe_target()? })?;
         let attestation = self.quoted(&asked.report)?;
-        let report_target = from.machine.qe_target();
+        let report_target = from.machine.qe_target()?;
         let offer = from.said(&Request::Give { request: asked.message, attestation, report_target })?;
         let giver = from.quoted(&offer.report)?;
         self.call(&Request::Accept { offer: offer.message, giver }).map(|_| ())
@@ -128,14 +133,14 @@ impl<'m> LifeboatSeat<'m> {
 
     /// Public key and machines, for everybody.
     pub fn card(&mut self) -> Result<(Card, Attested), LifeboatError> {
-        let said = self.said(&Request::Card { report_target: self.machine.qe_target() })?;
+        let said = self.said(&Request::Card { report_target: self.machine.qe_target()? })?;
         let card = minicbor::decode(&said.message).map_err(|_| LifeboatError::Answer)?;
         Ok((card, Attested::by(self.machine, said.message, &said.report, &self.collateral)?))
     }
 
     /// Opens a session for one release.
     pub fn open(&mut self, chain_id: &str, epoch: u64) -> Result<Opened, LifeboatError> {
-        let report_target = self.machine.qe_target();
+        let report_target = self.machine.qe_target()?;
         let Reply::Opened { session, hello } = self.call(&Request::Open { chain_id: chain_id.into(), epoch, report_target })? else {
             return Err(LifeboatError::Answer);
         };

@@ -8,7 +8,7 @@ use baton_attest::report::{Report, TargetInfo};
 use baton_attest::sigstruct::check_sigstruct;
 use baton_core::platform::{CpuSvn, Platform, PlatformError, ReportKey, SealKey};
 use baton_enclave::Enclave;
-use baton_enclave::link::Opening;
+use baton_enclave::link::{NotStarted, Opening, Program, start_ceremony, start_lifeboat};
 use baton_enclave::sim::{Image, Launch, LaunchError, Machine};
 
 use crate::seat::SeatError;
@@ -41,16 +41,31 @@ pub trait EnclaveLink {
     fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, LinkError>;
 }
 
-impl<P: Platform> EnclaveLink for Enclave<P> {
+/// A program in this process.
+impl<T: Program> EnclaveLink for T {
     fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, LinkError> {
         Ok(self.handle_bytes(request))
     }
+}
+
+/// Which of our programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// The ceremony's, see [`baton_enclave::ceremony`].
+    Ceremony,
+    /// The lifeboat, see [`baton_enclave::lifeboat`].
+    Lifeboat,
 }
 
 /// A machine that runs enclaves and quotes them.
 pub trait Launcher {
     /// Launches an image and opens it. The error is [`SeatError::Start`] or [`SeatError::NotStarted`] where the enclave itself refused.
     fn launch(&self, image: &Image, how: &Launch, opening: &Opening) -> Result<Box<dyn EnclaveLink>, SeatError>;
+
+    /// The same with an image of another program. Where an image is machine code, it is its own program.
+    fn launch_program(&self, _: ProgramKind, image: &Image, how: &Launch, opening: &Opening) -> Result<Box<dyn EnclaveLink>, SeatError> {
+        self.launch(image, how, opening)
+    }
 
     /// TARGETINFO of the quoting enclave, 512 bytes.
     fn qe_target(&self) -> Result<Vec<u8>, SeatError>;
@@ -83,6 +98,15 @@ impl Launcher for Machine {
     fn launch(&self, image: &Image, how: &Launch, opening: &Opening) -> Result<Box<dyn EnclaveLink>, SeatError> {
         let (platform, policy) = Machine::launch(self, image, how)?;
         Ok(Box::new(Enclave::start(platform, policy, opening.start())?))
+    }
+
+    fn launch_program(&self, kind: ProgramKind, image: &Image, how: &Launch, opening: &Opening) -> Result<Box<dyn EnclaveLink>, SeatError> {
+        let (platform, pages) = Machine::launch_program(self, image, how)?;
+        let program: Result<Box<dyn EnclaveLink>, NotStarted> = match kind {
+            ProgramKind::Ceremony => start_ceremony(platform, opening).map(|p| Box::new(p) as _),
+            ProgramKind::Lifeboat => start_lifeboat(platform, &pages, opening).map(|p| Box::new(p) as _),
+        };
+        program.map_err(|NotStarted { message, damaged }| SeatError::NotStarted { message, damaged })
     }
 
     fn qe_target(&self) -> Result<Vec<u8>, SeatError> {

@@ -6,14 +6,16 @@ use baton_attest::identity::{Digest32, Identity as EnclaveIdentity, Attributes, 
 use baton_attest::keyrequest::KeyRequest;
 use baton_attest::policy::TcbPolicy;
 use baton_attest::quote::{CheckedQuote, Collateral, CollateralError, Purpose, QuoteError, QuoteTime, check_quote};
-use baton_attest::report::{ReportError, TargetInfo};
+use baton_attest::report::TargetInfo;
 use baton_core::messages::report_data;
 use baton_core::platform::{CpuSvn, Platform, PlatformError, ReportKey, SealKey};
 use baton_core::shares::age::{AgeError, Identity, decrypt};
 use baton_core::shares::{NotAShare, SHARE_PREFIX, Share};
-use baton_enclave::sim::Machine;
 use minicbor::{Decode, Encode};
 use rand::Rng as _;
+
+use crate::link::Launcher;
+use crate::seat::SeatError;
 
 /// Randomness of the operating system, in the shape that encryption asks for. It is no enclave: it has no keys and no
 /// identity, and gives none.
@@ -132,7 +134,7 @@ pub enum AttestedError {
 
 impl Attested {
     /// A message with a machine's quote of the report over it.
-    pub fn by(machine: &Machine, message: Vec<u8>, report: &[u8], collateral: &[u8]) -> Result<Self, ReportError> {
+    pub fn by(machine: &dyn Launcher, message: Vec<u8>, report: &[u8], collateral: &[u8]) -> Result<Self, SeatError> {
         Ok(Attested { version: 1, message, quote: machine.quote(report)?, collateral: collateral.to_vec() })
     }
 

@@ -56,7 +56,7 @@ impl Boats {
         let start = |n: usize| -> Result<LifeboatSeat<'_>> {
             let store = SealedStore::open(dir.join(format!("boat{n}")))?;
             let machine = machines.get(n).context("no such lifeboat")?;
-            Ok(LifeboatSeat::start(machine, &image, store, &collateral)?)
+            Ok(LifeboatSeat::start(machine.as_ref(), &image, store, &collateral)?)
         };
         let mut first = start(0)?;
         first.found(&ids)?;
@@ -84,7 +84,7 @@ impl Boats {
     pub fn start(&self, n: usize) -> Result<LifeboatSeat<'_>> {
         let store = SealedStore::open(self.dir.join(format!("boat{n}")))?;
         let machine = self.machines.get(n).context("no such lifeboat")?;
-        Ok(LifeboatSeat::start(machine, &self.image, store, &self.collateral)?)
+        Ok(LifeboatSeat::start(machine.as_ref(), &self.image, store, &self.collateral)?)
     }
 
     /// One of their machines.

@@ -78,7 +78,7 @@ impl Wreck {
 
     fn boat<'m>(&self, machines: &'m [Rc<Machine>], n: usize) -> LifeboatSeat<'m> {
         let store = SealedStore::open(self.dir.path().join(format!("boat{n}"))).unwrap();
-        LifeboatSeat::start(&machines[n], &self.image, store, &self.collateral).unwrap()
+        LifeboatSeat::start(machines[n].as_ref(), &self.image, store, &self.collateral).unwrap()
     }
 
     /// Three lifeboats with one secret.
@@ -360,7 +360,7 @@ fn a01_another_program_gets_no_lifeboat_secret() {
     let mut tcb = w.lab.builds[&B::V1].policy.tcb.clone();
     tcb.min_tcb_evaluation = 0;
     let store = SealedStore::open(w.dir.path().join("other")).unwrap();
-    let mut other = LifeboatSeat::start(&machines[1], &image(&tcb).unwrap(), store, &w.collateral).unwrap();
+    let mut other = LifeboatSeat::start(machines[1].as_ref(), &image(&tcb).unwrap(), store, &w.collateral).unwrap();
     let got = refused(other.join(&mut fleet[0]));
     assert!(got.contains("expected this very identity"), "{got}");
 }

@@ -6,7 +6,7 @@ use baton_attest::identity::encode;
 use baton_attest::pki::{DevPki, PlatformSpec};
 use baton_attest::sigstruct::SigningKey;
 use baton_core::policy::PolicyError;
-use baton_enclave::link::{Opened, Opening};
+use baton_enclave::link::{Opened, Opening, start_keeper};
 use baton_enclave::serve::{MAX_FRAME_BYTES, serve};
 use baton_enclave::sim::{Image, Launch, Machine};
 use baton_enclave::wire::{Reply, Request, Response};
@@ -22,7 +22,8 @@ fn answers(input: &[u8], with_policy: bool) -> (Vec<Vec<u8>>, bool) {
     let (platform, policy) = machine.launch(&image, &Launch { debug: false, entropy: [2; 32] }).unwrap();
     let policy = if with_policy { Ok(policy) } else { Err(PolicyError::Malformed("the slot is empty")) };
     let mut out = Vec::new();
-    let ended_well = serve(platform, policy, &mut Cursor::new(input), &mut out).is_ok();
+    let start = |opening: &Opening| start_keeper(platform, policy, opening);
+    let ended_well = serve(start, &mut Cursor::new(input), &mut out).is_ok();
     let (mut list, mut rest) = (Vec::new(), &out[..]);
     while let Some((len, tail)) = rest.split_first_chunk::<4>() {
         let (one, tail) = tail.split_at(u32::from_le_bytes(*len) as usize);
