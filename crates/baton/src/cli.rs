@@ -174,12 +174,13 @@ pub struct ConvertArgs {
 #[command(after_help = examples!(
     "baton sign program.sgxs --policy v2.policy.toml --key signer.pem --svn 2 --out v2.sgxs",
     "baton sign published.sgxs --policy mine.toml --out mine.sgxs     another policy in a published build",
+    "baton sign ceremony.elf --out key/program.sgxs                   `baton ceremony … --dir key` then runs it on softsgx",
 ))]
 pub struct SignArgs {
     /// The program: ELF, or an image with or without a policy
     #[arg(value_name = "PROGRAM")]
     pub program: PathBuf,
-    /// The policy to put in (TOML or CBOR); without it the one that is in
+    /// The policy to put in (TOML or CBOR); without it the one that is in. For a lifeboat's program: rules for quotes
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// RSA-3072 key with exponent 3 in PEM, or the number of a development key, which everybody has

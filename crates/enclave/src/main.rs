@@ -4,9 +4,13 @@
 //! connects to itself; it opens no other stream. The policy is in its measured pages.
 
 #[cfg(target_env = "sgx")]
+#[used]
+static PAGES: baton_enclave::sgx::Pages = baton_enclave::sgx::Pages::compiled("");
+
+#[cfg(target_env = "sgx")]
 fn main() -> std::io::Result<()> {
     use baton_enclave::{link, sgx};
-    sgx::serve(|platform, pages, opening| link::start_keeper(platform, sgx::policy(pages), opening))
+    sgx::serve(&PAGES, |platform, pages, opening| link::start_keeper(platform, sgx::policy(pages), opening))
 }
 
 #[cfg(not(target_env = "sgx"))]

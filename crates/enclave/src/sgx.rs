@@ -21,24 +21,24 @@ const VERSION: &str = match option_env!("BATON_ENCLAVE_VERSION") {
     None => env!("CARGO_PKG_VERSION"),
 };
 
-/// See [`slot`]. Atomics, because the conversion changes these bytes after the compiler has seen them:
-/// it must read them when the program runs.
+/// See [`slot`]; each program has one, in a static. Atomics, because the conversion changes these bytes after the compiler
+/// has seen them: it must read them when the program runs.
 #[repr(C, align(4096))]
-struct Pages([AtomicU8; SLOT_LEN]);
+pub struct Pages([AtomicU8; SLOT_LEN]);
 
-#[used]
-static PAGES: Pages = compiled();
-
-#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
-const fn compiled() -> Pages {
-    let mut pages = [const { AtomicU8::new(0) }; SLOT_LEN];
-    let head = slot::head(&MARK, VERSION);
-    let mut i = 0;
-    while i < head.len() {
-        pages[i] = AtomicU8::new(head[i]);
-        i += 1;
+impl Pages {
+    /// As compiled, for a program: [`slot::LIFEBOAT`], [`slot::CEREMONY`], or nothing for the keeper.
+    #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
+    pub const fn compiled(program: &str) -> Self {
+        let mut pages = [const { AtomicU8::new(0) }; SLOT_LEN];
+        let head = slot::head(&MARK, program, VERSION);
+        let mut i = 0;
+        while i < head.len() {
+            pages[i] = AtomicU8::new(head[i]);
+            i += 1;
+        }
+        Pages(pages)
     }
-    Pages(pages)
 }
 
 /// The policy that was put into the slot.
@@ -50,8 +50,8 @@ pub fn policy(pages: &Slot) -> Result<Policy, PolicyError> {
 }
 
 /// Runs a program on the host's frames: `start` gets the machine, the measured pages and the host's opening.
-pub fn serve<T: Program>(start: impl FnOnce(Sgx, &Slot, &Opening) -> Result<T, NotStarted>) -> io::Result<()> {
-    let bytes: Vec<u8> = black_box(&PAGES).0.iter().map(|b| b.load(Ordering::Relaxed)).collect();
+pub fn serve<T: Program>(pages: &Pages, start: impl FnOnce(Sgx, &Slot, &Opening) -> Result<T, NotStarted>) -> io::Result<()> {
+    let bytes: Vec<u8> = black_box(pages).0.iter().map(|b| b.load(Ordering::Relaxed)).collect();
     let start = |opening: &Opening| match slot::read(&bytes) {
         Ok(pages) => start(Sgx::new(), &pages, opening),
         Err(e) => Err(NotStarted { message: alloc::string::ToString::to_string(&e), damaged: false }),

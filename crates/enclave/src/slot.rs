@@ -25,6 +25,11 @@ pub const MAX_POLICY_BYTES: usize = SLOT_LEN - POLICY_OFFSET;
 /// What the slot begins with. A reader compares with this; the program itself must not, or the mark would be in it twice.
 pub const MARK: [u8; MARK_LEN] = *b"baton policy slot v1 \xf0\x9f\x8e\xbc\x00\xd5\x17\x9c\xe2\x4b\x86";
 
+/// What the version of the lifeboat's program begins with.
+pub const LIFEBOAT: &str = "lifeboat ";
+/// What the version of the ceremony's program begins with.
+pub const CEREMONY: &str = "ceremony ";
+
 /// What a slot holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -74,23 +79,30 @@ pub fn read(slot: &[u8]) -> Result<Slot, SlotError> {
     Ok(Slot { version: version.into(), policy: policy.into() })
 }
 
-/// The first bytes of a slot as compiled: mark and version, no policy. A longer version is cut.
-pub const fn head(mark: &[u8; MARK_LEN], version: &str) -> [u8; MARK_LEN + VERSION_LEN] {
+/// The first bytes of a slot as compiled: mark and version, no policy. A longer version is cut. `program` stands before
+/// the version: [`LIFEBOAT`], [`CEREMONY`], or nothing for the keeper.
+pub const fn head(mark: &[u8; MARK_LEN], program: &str, version: &str) -> [u8; MARK_LEN + VERSION_LEN] {
     let mut out = [0; MARK_LEN + VERSION_LEN];
     let (head, tail) = out.split_at_mut(MARK_LEN);
     head.copy_from_slice(mark);
-    let bytes = version.as_bytes();
-    let n = if bytes.len() < VERSION_LEN { bytes.len() } else { VERSION_LEN };
-    let (text, _) = bytes.split_at(n);
-    tail.split_at_mut(n).0.copy_from_slice(text);
+    let tail = put(tail, program.as_bytes());
+    put(tail, version.as_bytes());
     out
+}
+
+/// As much of `text` as there is room for; gives the room behind it.
+const fn put<'a>(room: &'a mut [u8], text: &[u8]) -> &'a mut [u8] {
+    let n = if text.len() < room.len() { text.len() } else { room.len() };
+    let (here, behind) = room.split_at_mut(n);
+    here.copy_from_slice(text.split_at(n).0);
+    behind
 }
 
 /// The slot of a program of this version with a policy in it; none with an empty one.
 pub fn fill(version: &str, policy: &[u8]) -> Result<Vec<u8>, SlotError> {
     let len = u32::try_from(policy.len()).ok().filter(|_| policy.len() <= MAX_POLICY_BYTES);
     let len = len.ok_or(SlotError::TooLong { got: policy.len() })?;
-    let mut out = head(&MARK, version).to_vec();
+    let mut out = head(&MARK, "", version).to_vec();
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(policy);
     out.resize(SLOT_LEN, 0);

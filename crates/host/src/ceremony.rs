@@ -59,10 +59,13 @@ pub struct Signed {
     pub skipped: Vec<String>,
 }
 
-/// The program's build for the simulator. Its contents are its name; a network publishes its measurement.
+/// What its measured pages hold: its name.
+pub const CONTENTS: &[u8] = b"baton ceremony";
+
+/// The program's build for the simulator. A network publishes its measurement.
 pub fn image(version: &str) -> Result<Image, LaunchError> {
     let key = SigningKey::development(1)?;
-    Image::program("baton-ceremony", version, b"baton ceremony", &key, (PRODUCT_ID, 1))
+    Image::program("baton-ceremony", version, CONTENTS, &key, (PRODUCT_ID, 1))
 }
 
 /// The program on one machine.

@@ -52,8 +52,12 @@ pub enum LifeboatError {
 /// The lifeboat's build for the simulator: one measurement for each set of rules for platforms.
 pub fn image(tcb: &TcbPolicy) -> Result<Image, LaunchError> {
     let key = SigningKey::development(1)?;
-    let config = encode(&Config { version: 1, tcb: tcb.clone() });
-    Image::program("baton-lifeboat", "1", &config, &key, (PRODUCT_ID, 1))
+    Image::program("baton-lifeboat", "1", &config(tcb), &key, (PRODUCT_ID, 1))
+}
+
+/// What a lifeboat's measured pages hold.
+pub fn config(tcb: &TcbPolicy) -> Vec<u8> {
+    encode(&Config { version: 1, tcb: tcb.clone() })
 }
 
 /// An open session.

@@ -1,10 +1,12 @@
 //! `baton lifeboat show|new|join|open|request|release`: a lifeboat from its key to a release, each party in its own process.
 //!
 //! Files in the lifeboat's folder carry what crosses: `session.attested` to share holders, `hello` to the target, `release.cbor` in,
-//! `offer` out. The program runs on `sim` here: its machine's keys are public, so what it holds is for rehearsals.
+//! `offer` out. The program runs on `sim`, or on softsgx where the folder has a `program.sgxs`: either machine's keys are public, so
+//! what it holds is for rehearsals.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use baton_attest::identity::encode;
@@ -23,7 +25,7 @@ use baton_host::order_log::LogFile;
 use baton_host::shares::Attested;
 use baton_host::store::SealedStore;
 
-use super::ceremony::{collateral, development_tcb, pki, read_boxes, read_transcript};
+use super::ceremony::{Runs, collateral, development_tcb, pki, read_boxes, read_transcript};
 use super::order::read_signed;
 use super::snapshot::find;
 use crate::cli::ceremony::{BoatArgs, BoatJoinArgs, BoatNewArgs, BoatOpenArgs, BoatReleaseArgs, BoatRequestArgs};
@@ -36,7 +38,6 @@ const HELLO: &str = "hello";
 const EVIDENCE: &str = "release.cbor";
 const OFFER: &str = "offer";
 const REFUSED: &str = "refused.txt";
-const SIM: &str = "on sim: the machine's keys are public, so this lifeboat is for rehearsals";
 
 fn failed(e: LifeboatError) -> Failure {
     match e {
@@ -48,7 +49,8 @@ fn failed(e: LifeboatError) -> Failure {
 /// A lifeboat's folder and its machine.
 pub(super) struct Place {
     dir: PathBuf,
-    pub(super) machine: Machine,
+    pub(super) machine: Rc<Machine>,
+    runs: Runs,
     pub(super) tcb: TcbPolicy,
     pub(super) collateral: Vec<u8>,
 }
@@ -57,14 +59,15 @@ impl Place {
     pub(super) fn open(dir: &Path) -> Result<Self, Failure> {
         let pki = pki()?;
         let name = dir.file_name().and_then(|n| n.to_str()).ok_or_else(|| Failure::input("--dir needs a name at its end"))?;
-        let machine = Machine::new(&pki, name, &PlatformSpec::default()).map_err(Failure::input)?;
-        Ok(Place { dir: dir.into(), machine, tcb: development_tcb(&pki)?, collateral: collateral(&pki)? })
+        let machine = Rc::new(Machine::new(&pki, name, &PlatformSpec::default()).map_err(Failure::input)?);
+        let tcb = development_tcb(&pki)?;
+        let runs = Runs::of(dir, &machine, || image(&tcb).map_err(Failure::input))?;
+        Ok(Place { dir: dir.into(), machine, runs, tcb, collateral: collateral(&pki)? })
     }
 
     pub(super) fn seat(&self) -> Result<LifeboatSeat<'_>, Failure> {
         let store = SealedStore::open(self.dir.join("sealed")).map_err(Failure::input)?;
-        let image = image(&self.tcb).map_err(Failure::input)?;
-        LifeboatSeat::start(&self.machine, &image, store, &self.collateral).map_err(failed)
+        LifeboatSeat::start(self.runs.launcher.as_ref(), &self.runs.image, store, &self.collateral).map_err(failed)
     }
 
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
@@ -100,7 +103,7 @@ impl Place {
         machines.iter().for_each(|m| {
             out.row("  may hold it", m);
         });
-        out.field("machines", machines).text(SIM);
+        out.field("machines", machines).text(self.runs.said);
         Ok(())
     }
 }

@@ -8,11 +8,12 @@ use baton_core::policy::Policy;
 use baton_host::sgx::convert::{Layout, MAX_ELF_BYTES};
 use baton_host::sgx::image::{ImageError, MAX_SGXS_BYTES, Pages};
 use baton_host::sgx::inspect::Inspection;
-use baton_host::sgx::sign::{self, SignError};
+use baton_host::sgx::sign::{self, Beside, SignError};
 use serde_json::{Value, json};
 
 use crate::cli::{ConvertArgs, MeasureArgs, SignArgs, SigstructArgs};
-use crate::files::{read, read_text, read_valid_policy, write};
+use super::ceremony::{development_tcb, pki};
+use crate::files::{read, read_quote_policy, read_text, read_valid_policy, write};
 use crate::output::{Failure, Report};
 
 /// Makes an image without a policy of a program.
@@ -31,12 +32,41 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     Ok(out)
 }
 
+/// Signs a lifeboat's or a ceremony's program. Their folders run what is in `program.sgxs` there.
+fn sign_beside(args: &SignArgs, which: Beside, pages: &Pages, key: &SigningKey) -> Result<Report, Failure> {
+    let at = |e: SignError| Failure::input(e).at(args.program.display());
+    let mut out = Report::new();
+    let image = match (which, &args.policy) {
+        (Beside::Ceremony, Some(_)) => {
+            return Err(Failure::input("a ceremony's program takes no policy: everybody's is the same").next("leave --policy out"));
+        }
+        (Beside::Ceremony, None) => sign::ceremony(pages, key, args.svn).map_err(at)?,
+        (Beside::Lifeboat, Some(path)) => sign::lifeboat(pages, &read_quote_policy(path)?.0, key, args.svn).map_err(at)?,
+        (Beside::Lifeboat, None) => {
+            out.text("without --policy: it trusts the machines of rehearsals, whose keys are public");
+            sign::lifeboat(pages, &development_tcb(&pki()?)?, key, args.svn).map_err(at)?
+        }
+    };
+    let sig = args.out.with_extension("sig");
+    write(&args.out, &image.sgxs)?;
+    write(&sig, &image.sigstruct)?;
+    out.both("measurement", "measurement", image.measurement().map_err(Failure::input)?);
+    out.both("signer", "signer", key.signer());
+    out.field("svn", args.svn).row("svn", args.svn);
+    out.field("sgxs", args.out.display().to_string()).field("sig", sig.display().to_string());
+    out.row("files", format!("{} ({} bytes), {}", args.out.display(), image.sgxs.len(), sig.display()));
+    Ok(out)
+}
+
 /// Puts a policy into a program, and signs.
 pub fn sign(args: &SignArgs) -> Result<Report, Failure> {
     let bytes = read(&args.program, "program", MAX_SGXS_BYTES)?;
     let at = |e: SignError| Failure::input(e).at(args.program.display());
     let pages = sign::program(&bytes, &Layout::default()).map_err(at)?;
     let key = signing_key(&args.key)?;
+    if let Some(which) = sign::beside(&pages).map_err(|e| at(e.into()))? {
+        return sign_beside(args, which, &pages, &key);
+    }
     let image = match &args.policy {
         Some(path) => sign::build(&pages, &read_valid_policy(path)?, &key, args.svn).map_err(at)?,
         None => sign::sign(&pages, &key, args.svn).map_err(at)?,
@@ -113,6 +143,9 @@ fn inside(out: &mut Report, bytes: &[u8], pages: &Pages) -> Result<(), Failure> 
         let policy = Policy::from_cbor(&policy).map_err(Failure::refused)?;
         return said(out, &policy);
     }
+    if let Ok(Some(which)) = sign::beside(pages) {
+        return inside_beside(out, which, pages);
+    }
     match pages.slot() {
         Err(ImageError::Slots { got: 0 }) => {
             out.both("program", "program", "unknown: it has no policy slot, so it is no build of Baton's");
@@ -127,6 +160,24 @@ fn inside(out: &mut Report, bytes: &[u8], pages: &Pages) -> Result<(), Failure> 
         }
         policy => said(out, &policy.map_err(Failure::refused)?),
     }
+}
+
+/// A program beside the keeper.
+fn inside_beside(out: &mut Report, which: Beside, pages: &Pages) -> Result<(), Failure> {
+    let slot = pages.slot().map_err(Failure::refused)?;
+    out.both("program", "program", format!("baton-enclave {}", slot.version));
+    if which == Beside::Lifeboat {
+        match minicbor::decode::<baton_enclave::lifeboat::Config>(&slot.policy) {
+            Ok(config) => {
+                out.field("tcb", serde_json::to_value(&config.tcb).unwrap_or(Value::Null));
+                out.row("quotes of", format!("{} root(s), with {} statuses; --json prints the rules", config.tcb.roots.len(), config.tcb.statuses.len()));
+            }
+            Err(_) => {
+                out.text("it holds no rules for quotes: it would not start; `baton sign` puts them in");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn said(out: &mut Report, policy: &Policy) -> Result<(), Failure> {

@@ -1,23 +1,27 @@
 //! `baton ceremony`: keys that nobody holds alone.
 //!
-//! The program runs on `sim` here. Its machine's keys are public, so a key made with it is for rehearsals.
+//! The program runs on `sim`, or on softsgx where the ceremony's folder has a `program.sgxs`. Either machine's keys are public,
+//! so a key made here is for rehearsals.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use baton_attest::identity::encode;
 use baton_attest::pki::{CollateralSpec, DevPki, PlatformSpec};
 use baton_attest::policy::{TcbPolicy, TcbStatus};
-use baton_attest::sigstruct::check_sigstruct;
+use baton_attest::sigstruct::{SIGSTRUCT_LEN, check_sigstruct};
 use baton_chain::ChainPolicy;
 use baton_core::ceremony::network::{self, NetworkVote};
 use baton_core::ceremony::{SessionInfo, ShareBox, Subject};
 use baton_core::shares::age::{Identity, Recipient};
 use baton_core::shares::{Holder, Holders, MAX_TRANSCRIPT_BYTES, Purpose, Transcript};
-use baton_enclave::sim::Machine;
+use baton_enclave::sim::{Image, Machine};
 use baton_host::ceremony::{CeremonyError, CeremonySeat, Published, box_bytes, image};
 use baton_host::lifeboat::Target;
+use baton_host::link::Launcher;
+use baton_host::sgx::image::MAX_SGXS_BYTES;
 use baton_host::shares::{Attested, HostRandom, read_share};
 use baton_host::store::SealedStore;
 use serde::Deserialize;
@@ -26,9 +30,9 @@ use serde_json::{Value, json};
 use crate::cli::ceremony::{BoxArgs, CeremonySignArgs, CeremonyVerifyArgs, NewArgs, ReshareArgs};
 use crate::files::{read, read_chain_policy, read_quote_policy, read_text, write};
 use crate::output::{Failure, Report};
+use crate::world::platform::software;
 
 const ATTESTED_BYTES: usize = MAX_TRANSCRIPT_BYTES + (256 << 10);
-const SIM: &str = "on sim: the machine's keys are public, so this key is for rehearsals";
 
 /// The authorities of the simulated machines that ceremonies and drills run on.
 pub(crate) fn pki() -> Result<DevPki, Failure> {
@@ -60,23 +64,45 @@ fn failed(e: CeremonyError) -> Failure {
     }
 }
 
+/// What a folder's program runs on, and the program: `program.sgxs` on softsgx where the folder has one, else `sim` gives it.
+pub(super) struct Runs {
+    pub(super) launcher: Rc<dyn Launcher>,
+    pub(super) image: Image,
+    /// Where that is, and what it means.
+    pub(super) said: &'static str,
+}
+
+impl Runs {
+    pub(super) fn of(dir: &Path, machine: &Rc<Machine>, sim: impl FnOnce() -> Result<Image, Failure>) -> Result<Self, Failure> {
+        let path = dir.join("program.sgxs");
+        if !path.exists() {
+            return Ok(Runs { launcher: machine.clone(), image: sim()?, said: "on sim: the machine's keys are public, so this is for rehearsals" });
+        }
+        let sgxs = read(&path, "program", MAX_SGXS_BYTES)?;
+        let sigstruct = read(&path.with_extension("sig"), "SIGSTRUCT", SIGSTRUCT_LEN)?;
+        let launcher = software(machine).map_err(|e| Failure::input(format!("{e:#}")))?;
+        let said = "on softsgx: the real program, on a CPU whose keys are public, so this is for rehearsals";
+        Ok(Runs { launcher, image: Image { sgxs, sigstruct }, said })
+    }
+}
+
 struct Place {
     dir: PathBuf,
-    machine: Machine,
+    runs: Runs,
     collateral: Vec<u8>,
 }
 
 impl Place {
     fn open(dir: &Path) -> Result<Self, Failure> {
         let pki = pki()?;
-        let machine = Machine::new(&pki, "ceremony", &PlatformSpec::default()).map_err(Failure::input)?;
-        Ok(Place { dir: dir.into(), machine, collateral: collateral(&pki)? })
+        let machine = Rc::new(Machine::new(&pki, "ceremony", &PlatformSpec::default()).map_err(Failure::input)?);
+        let runs = Runs::of(dir, &machine, || image(env!("CARGO_PKG_VERSION")).map_err(Failure::input))?;
+        Ok(Place { dir: dir.into(), runs, collateral: collateral(&pki)? })
     }
 
     fn seat(&self) -> Result<CeremonySeat<'_>, Failure> {
         let store = SealedStore::open(self.dir.join("sealed")).map_err(Failure::input)?;
-        let image = image(env!("CARGO_PKG_VERSION")).map_err(Failure::input)?;
-        CeremonySeat::start(&self.machine, &image, store, &self.collateral).map_err(failed)
+        CeremonySeat::start(self.runs.launcher.as_ref(), &self.runs.image, store, &self.collateral).map_err(failed)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
@@ -99,7 +125,7 @@ impl Place {
         }
         out.both("publish", "published", public.display());
         out.text("send each holder their file, and everybody the publication; `baton ceremony verify` checks it");
-        out.text(SIM);
+        out.text(self.runs.said);
         Ok(())
     }
 }

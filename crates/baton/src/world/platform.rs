@@ -95,7 +95,7 @@ impl Platform {
     pub(crate) fn launcher(&self, machine: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
         match self {
             Platform::Sim => Ok(machine.clone()),
-            Platform::SoftSgx(_) => soft(machine),
+            Platform::SoftSgx(_) => software(machine),
         }
     }
 }
@@ -103,12 +103,14 @@ impl Platform {
 /// Where a world keeps its programs.
 pub(super) const FOLDER: &str = "programs";
 
+/// A software SGX CPU for a machine.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn soft(machine: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
+pub(crate) fn software(machine: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
     Ok(Rc::new(baton_host::sgx::soft::SoftMachine::new(machine.clone())))
 }
 
+/// There is none here.
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-fn soft(_: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
-    bail!("softsgx runs x86-64 machine code\nexpected: Linux on x86-64\nnext: run the demo on sim")
+pub(crate) fn software(_: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
+    bail!("softsgx runs x86-64 machine code\nexpected: Linux on x86-64\nnext: run on sim")
 }

@@ -177,7 +177,12 @@ impl Pages {
     /// Puts a policy into the slot, in place of whatever is there.
     pub fn set_policy(&mut self, policy: &Policy) -> Result<(), ImageError> {
         policy.validate()?;
-        let bytes = slot::fill(&self.slot()?.version, &policy.to_cbor())?;
+        self.set_contents(&policy.to_cbor())
+    }
+
+    /// Puts anything into the slot, in place of whatever is there: what a program without a policy is to know.
+    pub fn set_contents(&mut self, contents: &[u8]) -> Result<(), ImageError> {
+        let bytes = slot::fill(&self.slot()?.version, contents)?;
         let range = self.slot_pages()?;
         for (page, content) in self.pages[range].iter_mut().zip(bytes.chunks(PAGE_LEN)) {
             if let Some(data) = page.data.as_mut() {

@@ -1,8 +1,10 @@
 //! From a program and a policy to a signed build.
 
+use baton_attest::policy::TcbPolicy;
 use baton_attest::sigstruct::{SigningKey, SigstructError};
 use baton_core::policy::Policy;
 use baton_enclave::sim::{Image, PRODUCT_ID};
+use baton_enclave::slot;
 
 use super::convert::{ConvertError, Layout, convert};
 use super::image::{ImageError, Pages};
@@ -36,10 +38,44 @@ pub fn build(program: &Pages, policy: &Policy, key: &SigningKey, svn: u16) -> Re
     sign(&pages, key, svn)
 }
 
+/// One of the two programs beside the keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// The lifeboat's.
+    Lifeboat,
+    /// The ceremony's.
+    Ceremony,
+}
+
+/// Which program it is, as its version says; none for the keeper.
+pub fn beside(program: &Pages) -> Result<Option<Beside>, ImageError> {
+    let version = program.slot()?.version;
+    let known = [(slot::LIFEBOAT, Beside::Lifeboat), (slot::CEREMONY, Beside::Ceremony)];
+    Ok(known.into_iter().find(|(name, _)| version.starts_with(name)).map(|(_, which)| which))
+}
+
+/// Inserts by which rules a lifeboat judges its peers' quotes, and signs.
+pub fn lifeboat(program: &Pages, tcb: &TcbPolicy, key: &SigningKey, svn: u16) -> Result<Image, SignError> {
+    let mut pages = program.clone();
+    pages.set_contents(&crate::lifeboat::config(tcb))?;
+    signed(&pages, key, (baton_enclave::lifeboat::PRODUCT_ID, svn))
+}
+
+/// Signs a ceremony's program: its slot holds its name, and nothing can be chosen.
+pub fn ceremony(program: &Pages, key: &SigningKey, svn: u16) -> Result<Image, SignError> {
+    let mut pages = program.clone();
+    pages.set_contents(crate::ceremony::CONTENTS)?;
+    signed(&pages, key, (baton_enclave::ceremony::PRODUCT_ID, svn))
+}
+
 /// Signs pages as they are.
 pub fn sign(pages: &Pages, key: &SigningKey, svn: u16) -> Result<Image, SignError> {
     // A build that would refuse to start is not worth a signature.
     pages.policy()?;
-    let sigstruct = key.sign_build(pages.measurement()?, PRODUCT_ID, svn)?.to_bytes().to_vec();
+    signed(pages, key, (PRODUCT_ID, svn))
+}
+
+fn signed(pages: &Pages, key: &SigningKey, (product_id, svn): (u16, u16)) -> Result<Image, SignError> {
+    let sigstruct = key.sign_build(pages.measurement()?, product_id, svn)?.to_bytes().to_vec();
     Ok(Image { sgxs: pages.to_sgxs()?, sigstruct })
 }

@@ -80,7 +80,7 @@ impl Spec {
         let extra = if self.init { [w(12), w(ENTRY)].concat() } else { Vec::new() };
         let dynamic_len = put(DYNAMIC, &[&w(7), &w(RELA), &w(0x6fff_fff9), &w(self.relocations_said.unwrap_or(1)), &extra, &[0; 16]]);
         for i in 0..self.slots {
-            put(SLOT + 0x4000 * i as u64, &[&slot::head(&slot::MARK, self.version)]);
+            put(SLOT + 0x4000 * i as u64, &[&slot::head(&slot::MARK, "", self.version)]);
         }
 
         let mut names = vec![0];
