@@ -1,5 +1,7 @@
 //! The signing ceremony, from the first share to a build that launches, and everything that must not pass for one.
 
+use std::rc::Rc;
+
 use baton_attest::identity::{Attributes, Measurement, PLATFORM_SGX, flags};
 use baton_attest::pki::{CollateralSpec, DevPki, PlatformSpec};
 use baton_attest::policy::{TcbPolicy, TcbStatus};
@@ -9,24 +11,35 @@ use baton_core::fake::FakePlatform;
 use baton_core::seal::Slot;
 use baton_core::shares::age::Identity;
 use baton_core::shares::{Holder, Holders, Purpose, Transcript};
-use baton_enclave::sim::Machine;
+use baton_enclave::sim::{Image, Machine};
+use baton_host::link::Launcher;
 use baton_host::ceremony::{CeremonyError, CeremonySeat, Published, image};
 use baton_host::shares::{HostRandom, read_share};
 use baton_host::store::SealedStore;
 
 mod network;
+#[path = "../programs/mod.rs"]
+mod programs;
 
 const NOW: u64 = 1_790_000_000;
 
 struct World {
-    machine: Machine,
+    machine: Rc<Machine>,
+    launcher: Rc<dyn Launcher>,
+    image: Image,
     tcb: TcbPolicy,
     collateral: Vec<u8>,
     dir: tempfile::TempDir,
 }
 
 impl World {
+    /// Wherever ceremonies run in this test run.
     fn new() -> Self {
+        let simulated = World::simulated();
+        World { launcher: programs::ceremony_on(&simulated.machine), image: programs::ceremony(), ..simulated }
+    }
+
+    fn simulated() -> Self {
         let pki = DevPki::new([7; 32]).unwrap();
         let tcb = TcbPolicy {
             statuses: vec![TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded],
@@ -36,9 +49,9 @@ impl World {
             max_collateral_age_secs: 7 * 24 * 3600,
             roots: vec![pki.root_der().unwrap()],
         };
-        let machine = Machine::new(&pki, "ceremony", &PlatformSpec::default()).unwrap();
+        let machine = Rc::new(Machine::new(&pki, "ceremony", &PlatformSpec::default()).unwrap());
         let collateral = pki.collateral(&CollateralSpec::at(NOW)).unwrap().to_json().into_bytes();
-        World { machine, tcb, collateral, dir: tempfile::tempdir().unwrap() }
+        World { launcher: machine.clone(), image: image("1").unwrap(), machine, tcb, collateral, dir: tempfile::tempdir().unwrap() }
     }
 
     fn store(&self) -> SealedStore {
@@ -46,7 +59,7 @@ impl World {
     }
 
     fn seat(&self) -> CeremonySeat<'_> {
-        CeremonySeat::start(&self.machine, &image("1").unwrap(), self.store(), &self.collateral).unwrap()
+        CeremonySeat::start(self.launcher.as_ref(), &self.image, self.store(), &self.collateral).unwrap()
     }
 }
 
@@ -85,7 +98,7 @@ fn h18_a19_the_signing_key_signs_what_m_holders_agreed_to_and_old_shares_sign_no
     let transcript = Transcript::from_cbor(&first.attested.message).unwrap();
 
     // An outsider checks the publication.
-    let measurement = image("1").unwrap().measurement().unwrap();
+    let measurement = w.image.measurement().unwrap();
     first.attested.check(&transcript.digest(), &w.tcb, Some(measurement)).unwrap();
     assert!(first.attested.check(&transcript.digest(), &w.tcb, Some(Measurement([1; 32]))).is_err());
     let mut forged = first.attested.clone();
@@ -165,7 +178,7 @@ fn a_councils_key_signs_nothing_and_is_not_kept_whole() {
 
 #[test]
 fn a21_requests_that_cannot_be_read_and_files_of_others_are_refused() {
-    let w = World::new();
+    let w = World::simulated();
     let mut seat = w.seat();
     seat.new_key(Purpose::Council, &holders(2, &OLD)).unwrap();
     let file = w.store().read(&w.store().find(Slot::Custody).unwrap()[0]).unwrap();

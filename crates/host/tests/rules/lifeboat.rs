@@ -21,11 +21,13 @@ use baton_core::shares::age::Identity;
 use baton_core::shares::{Dealt, Holder, Holders, Purpose, Terms, deal};
 use baton_enclave::sim::{Image, Machine};
 use baton_enclave::wire::Request;
-use baton_host::lifeboat::{LifeboatError, LifeboatSeat, Opened, Target, evidence, image};
+use baton_host::lifeboat::{LifeboatError, LifeboatSeat, Opened, Target, evidence};
+use baton_host::link::Launcher;
 use baton_host::shares::{HostRandom, read_share};
 use baton_host::store::SealedStore;
 
 use crate::lab::{B, Lab};
+use crate::programs::{self, boat_on};
 use crate::orders::{NOON, NOTICE_SECS, Public, sign};
 
 fn seed() -> Seed {
@@ -39,7 +41,7 @@ fn key(n: usize) -> Identity {
 /// A network that lost every enclave, and what was put aside before.
 struct Wreck {
     lab: Lab,
-    machines: Vec<Rc<Machine>>,
+    machines: Vec<Rc<dyn Launcher>>,
     image: Image,
     dir: tempfile::TempDir,
     council: Dealt,
@@ -67,23 +69,23 @@ impl Wreck {
         let mut lab = Lab::with_origin(origin, Phase::Mrenclave);
         let target = lab.cell(0, B::V1);
         let spec = baton_attest::pki::PlatformSpec::default();
-        let machine = |n: &str| Rc::new(Machine::new(&lab.pki, n, &spec).unwrap());
+        let machine = |n: &str| boat_on(&Rc::new(Machine::new(&lab.pki, n, &spec).unwrap()));
         let machines = ["boat0", "boat1", "boat2", "elsewhere"].map(machine).to_vec();
-        let image = image(&lab.builds[&B::V1].policy.tcb).unwrap();
+        let image = programs::lifeboat(&lab.builds[&B::V1].policy.tcb);
         let public = Public::new(&lab);
         let collateral = lab.pki.collateral(&baton_attest::pki::CollateralSpec::at(NOON)).unwrap().to_json().into_bytes();
         let dir = tempfile::tempdir().unwrap();
         Wreck { lab, machines, image, dir, council: dealt(), public, collateral, target }
     }
 
-    fn boat<'m>(&self, machines: &'m [Rc<Machine>], n: usize) -> LifeboatSeat<'m> {
+    fn boat<'m>(&self, machines: &'m [Rc<dyn Launcher>], n: usize) -> LifeboatSeat<'m> {
         let store = SealedStore::open(self.dir.path().join(format!("boat{n}"))).unwrap();
         LifeboatSeat::start(machines[n].as_ref(), &self.image, store, &self.collateral).unwrap()
     }
 
     /// Three lifeboats with one secret.
-    fn fleet<'m>(&self, machines: &'m [Rc<Machine>]) -> Vec<LifeboatSeat<'m>> {
-        let ids: Vec<_> = machines[..3].iter().map(|m| m.platform().id()).collect();
+    fn fleet<'m>(&self, machines: &'m [Rc<dyn Launcher>]) -> Vec<LifeboatSeat<'m>> {
+        let ids: Vec<_> = machines[..3].iter().map(|m| m.platform_id()).collect();
         let mut first = self.boat(machines, 0);
         first.found(&ids).unwrap();
         let mut fleet = vec![first];
@@ -260,7 +262,7 @@ fn a19_too_few_shares_and_shares_for_something_else_open_nothing() {
     let got = with(&mut boat, w.boxes(&opened, &subject, &[0, 3, 3]));
     assert!(got.ends_with("dora: brought twice, counts once"), "{got}");
     // Boxed for another machine, order or request.
-    let elsewhere = machines[3].platform().id();
+    let elsewhere = machines[3].platform_id();
     for other in [
         Subject::Release { order: Digest32([1; 32]), request: request_of(&good), platform: good.platform },
         Subject::Release { order: order.order().digest(), request: Digest32([1; 32]), platform: good.platform },
@@ -341,7 +343,7 @@ fn a29_a_lifeboats_secret_crosses_to_listed_machines_alone() {
     assert!(refused(fourth.card()).contains("holds no secret yet"));
     let again = refused(fleet[1].found(&[]));
     assert!(again.contains("never replaced"), "{again}");
-    let ids: Vec<_> = machines.iter().map(|m| m.platform().id()).collect();
+    let ids: Vec<_> = machines.iter().map(|m| m.platform_id()).collect();
     for bad in [vec![], ids[..2].to_vec(), vec![ids[0], ids[1], ids[1]], vec![ids[0], ids[1], baton_attest::identity::PlatformId::UNKNOWN]] {
         assert!(refused(fourth.found(&bad)).contains("expected 3 to 50, each once"));
     }
@@ -360,7 +362,7 @@ fn a01_another_program_gets_no_lifeboat_secret() {
     let mut tcb = w.lab.builds[&B::V1].policy.tcb.clone();
     tcb.min_tcb_evaluation = 0;
     let store = SealedStore::open(w.dir.path().join("other")).unwrap();
-    let mut other = LifeboatSeat::start(machines[1].as_ref(), &image(&tcb).unwrap(), store, &w.collateral).unwrap();
+    let mut other = LifeboatSeat::start(machines[1].as_ref(), &programs::lifeboat(&tcb), store, &w.collateral).unwrap();
     let got = refused(other.join(&mut fleet[0]));
     assert!(got.contains("expected this very identity"), "{got}");
 }
