@@ -53,13 +53,19 @@ func command(home string) *cobra.Command {
 	root.AddCommand(
 		genutilcli.InitCmd(c.modules, home),
 		genutilcli.Commands(c.txConfig, c.modules, home),
-		keys.Commands(),
+		keyCommands(),
 		server.StatusCommand(),
 		queries(c),
 		transactions(c),
 	)
 	server.AddCommands(root, home, open, noExport, func(*cobra.Command) {})
 	return root
+}
+
+func keyCommands() *cobra.Command {
+	cmd := keys.Commands()
+	cmd.AddCommand(signDataCommand())
+	return cmd
 }
 
 func clientContext(c codecs, home string) client.Context {

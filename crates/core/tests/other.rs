@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 
 const GO: &str = include_str!("fixtures/other/go/go.txt");
 const COSMJS: &str = include_str!("fixtures/other/cosmjs/adr036.txt");
+const SDK: &str = include_str!("fixtures/other/sdk/adr036.txt");
 const ORIGIN: &str = "baton/test-1/orders";
 
 fn line<'t>(text: &'t str, name: &str) -> &'t str {
@@ -86,15 +87,25 @@ fn an_age_file_from_go_opens() {
     assert_eq!(&decrypt(&key.unwrap(), &file).unwrap()[..], b"a share from Go");
 }
 
-#[test]
-fn what_a_wallet_signs_by_adr_036_is_our_document_and_counts() {
+/// What a signer of the first order wrote, on its order and on another.
+fn signs_our_document(written: &str) {
     let (order, memo) = order();
     assert_eq!(order.memo(), memo);
-    let signer = line(COSMJS, "signer");
-    assert_eq!(sign_doc(&order, signer), line(COSMJS, "sign_doc"));
-    let decoded = |name| STANDARD.decode(line(COSMJS, name)).unwrap();
+    let signer = line(written, "signer");
+    assert_eq!(sign_doc(&order, signer), line(written, "sign_doc"));
+    let decoded = |name| STANDARD.decode(line(written, name)).unwrap();
     let account = AccountSignature { signer: signer.into(), public_key: decoded("public_key"), signature: decoded("signature") };
     assert!(check(&order, &account).is_ok());
     let other = Order { from: Digest32([0; 32]), ..order };
     assert_eq!(check(&other, &account), Err("the signature does not verify"));
+}
+
+#[test]
+fn what_a_wallet_signs_by_adr_036_is_our_document_and_counts() {
+    signs_our_document(COSMJS);
+}
+
+#[test]
+fn what_the_chains_own_keyring_signs_by_adr_036_is_our_document_and_counts() {
+    signs_our_document(SDK);
 }
