@@ -322,6 +322,17 @@ impl Node {
     fn holder(&self) -> Option<usize> {
         let serving = |p: &Place| p.status.as_ref().is_some_and(|s| s.serving);
         let mut all: Vec<usize> = (0..self.places.len()).filter(|i| self.places.get(*i).is_some_and(serving)).collect();
+        // Who handed over to a build that serves here is older than it, whatever heights say: by an order a build may serve
+        // although the head at which the order was obeyed lies far below the last upgrade.
+        let status = |i: &usize| self.places.get(*i).and_then(|p| p.status.as_ref());
+        let follows = |i: &usize| {
+            let next = status(i).and_then(|s| s.successor.as_ref());
+            next.is_some_and(|n| all.iter().any(|k| k != i && self.places.get(*k).is_some_and(|p| p.build.measurement == n.measurement && !p.passed_over)))
+        };
+        let newest: Vec<usize> = all.iter().copied().filter(|i| !follows(i)).collect();
+        if !newest.is_empty() {
+            all = newest;
+        }
         all.sort_by_key(|i| {
             self.places.get(*i).and_then(|p| {
                 let s = p.status.as_ref()?;
