@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use baton_core::shares::Purpose;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{acceptance, agreement, boat, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, machine as machine_commands, node as node_commands, order, order_log, policy, proposal, quote, record_evidence, sit_out, snapshot, witness};
+use crate::commands::{absence, acceptance, agreement, boat, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, machine as machine_commands, node as node_commands, order, order_log, policy, proposal, quote, record_evidence, sit_out, snapshot, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 use crate::world::Platform;
@@ -374,6 +374,35 @@ enum EvidenceCommand {
     Record(node::EvidenceRecordArgs),
     /// Verify a file of evidence: the vote, else the inclusion, else the path
     Verify(EvidenceArgs),
+    /// Measure what an enclave that was away must be shown at an upgrade's height
+    Measure(EvidenceMeasureArgs),
+}
+
+/// Arguments of `baton evidence measure`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton evidence measure --rpc http://localhost:26657 --policy v1.policy.toml --plan enclave-v2 --absent 1 --absent 1000",
+    "baton evidence measure --devnet 100000     on an embedded chain that is made for it",
+))]
+pub struct EvidenceMeasureArgs {
+    /// RPC of a node; may be given more than once
+    #[arg(long, value_name = "URL", required_unless_present = "devnet", conflicts_with = "devnet")]
+    pub rpc: Vec<String>,
+    /// The policy whose checkpoint the enclave started from
+    #[arg(long, value_name = "FILE", conflicts_with = "devnet")]
+    pub policy: Option<PathBuf>,
+    /// The plan; without it the newest upgrade that passed
+    #[arg(long, value_name = "NAME", conflicts_with = "devnet")]
+    pub plan: Option<String>,
+    /// How many blocks below the plan's height the enclave saw the chain last; may be given more than once
+    #[arg(long, value_name = "BLOCKS")]
+    pub absent: Vec<u64>,
+    /// An embedded chain with a plan this many blocks ahead, instead of a live one
+    #[arg(long, value_name = "BLOCKS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub devnet: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `baton evidence show`.
@@ -514,6 +543,7 @@ fn run(cli: Cli) -> Exit {
         Command::Quote(QuoteCommand::Verify(args)) => (quote::verify(&args), args.json),
         Command::Light(LightCommand::Verify(args)) => (light::verify(&args), args.json),
         Command::Evidence(EvidenceCommand::Record(args)) => (record_evidence::record(&args), args.at.json),
+        Command::Evidence(EvidenceCommand::Measure(args)) => (absence::measure(&args), args.json),
         Command::Evidence(EvidenceCommand::Show(args)) => (evidence_show::show(&args), args.json),
         Command::Evidence(EvidenceCommand::Verify(args)) => (evidence::verify(&args), args.json),
         Command::Policy(PolicyCommand::New(args)) => (proposal::policy_new(&args), args.json),

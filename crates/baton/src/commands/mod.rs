@@ -1,5 +1,6 @@
 //! One module for each group of commands.
 
+pub mod absence;
 pub mod acceptance;
 pub mod agreement;
 pub mod boat;
