@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	upgradetypes "cosmossdk.io/x/upgrade/types"
@@ -12,14 +13,14 @@ import (
 // What makes one build another: both are set at link time by the script `build`.
 var (
 	// plans holds the names of the upgrade plans that this build applies, comma separated. Empty: the first build,
-	// which halts on every plan.
+	// which halts on every plan. The variable TESTCHAIN_PLANS adds more, so that one binary can stand for a series of releases.
 	plans string
 	// broken, if not empty, makes this build panic at the first block after a plan of its own was applied.
 	broken string
 )
 
 func planNames() []string {
-	return strings.FieldsFunc(plans, func(r rune) bool { return r == ',' })
+	return strings.FieldsFunc(plans+","+os.Getenv("TESTCHAIN_PLANS"), func(r rune) bool { return r == ',' })
 }
 
 func (c *chain) registerHandlers() {

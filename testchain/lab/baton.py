@@ -40,7 +40,7 @@ class Tools:
 
     def __init__(self, options, folder):
         self.binary, self.platform, self.programs = options.baton, options.platform, options.program
-        self.admission = options.admission
+        self.admission, self.more = options.admission, ""
         self.folder = folder / "builds"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.builds = {}
@@ -51,6 +51,8 @@ class Tools:
         call(self.binary, "policy", "new", "--rpc", net.up().rpc.url, "--chain-id", net.chain_id, "--out", file,
              "--dev-pki-seed", PKI_SEED, "--admission", self.admission, "--lead-blocks", LEAD_BLOCKS, "--grace-blocks", GRACE_BLOCKS,
              "--platforms", PLATFORMS, *(["--commitment", commitment] if commitment else []))
+        with open(file, "a") as policy:
+            policy.write(self.more)
         return file
 
     def build(self, name, policy, svn):
@@ -84,7 +86,7 @@ class BatonNode:
         self.log = run.net.folder / f"logs/baton{node.index}.log"
         self.pid_file = run.net.folder / f"pids/baton{node.index}.pid"
         self.endpoints = endpoints or [node.rpc.url]
-        self.process = None
+        self.process, self.advance = None, None
 
     @property
     def url(self):
@@ -102,6 +104,8 @@ class BatonNode:
             arguments += ["--rpc", url]
         for url in peers:
             arguments += ["--peer", url]
+        if self.advance:
+            arguments += ["--advance-blocks", self.advance]
         if self.signer:
             arguments += ["--signer", self.signer_command()]
         self.call("init", *arguments, "--platform", self.tools.platform, "--dev-machine", f"machine{self.node.index}", "--dev-pki-seed", PKI_SEED)
@@ -201,9 +205,10 @@ class BatonNode:
         """What stands in front of the start of a plan's binary."""
         return [self.binary, "guard", "--home", self.home, "--plan", plan, "--"]
 
-    def guarded(self, plan, binary):
-        """For cosmovisor, which starts binaries by itself: a script that lets only `start` through the guard."""
+    def guarded(self, plan, binary, plans=()):
+        """For cosmovisor, which starts binaries by itself: a script that lets only `start` through the guard. `plans`: what the binary applies beside its own."""
         return ('#!/bin/sh\n'
+                f'export TESTCHAIN_PLANS="{",".join(plans)}"\n'
                 f'[ "$1" = start ] || exec "{binary}" "$@"\n'
                 f'exec "{self.binary}" guard --home "{self.home}" --plan "{plan}" -- "{binary}" "$@"\n')
 

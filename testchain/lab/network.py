@@ -237,7 +237,7 @@ class Node:
     def configure(self, block, ids):
         """Ports, peers and times; called once, when every home exists. `ids`: of all nodes in the peer-to-peer network."""
         peers = ",".join(f"{ids[n.index]}@127.0.0.1:{n.p2p_port}" for n in self.network.nodes if n is not self)
-        _set(self.home / "config/config.toml", {
+        self.set_config({
             "rpc": {"laddr": f'"tcp://127.0.0.1:{self.rpc_port}"', "pprof_laddr": '""'},
             "p2p": {"laddr": f'"tcp://127.0.0.1:{self.p2p_port}"', "persistent_peers": f'"{peers}"', "allow_duplicate_ip": "true",
                     "addr_book_strict": "false", "persistent_peers_max_dial_period": '"2s"'},
@@ -253,14 +253,18 @@ class Node:
         """Sets keys of app.toml: {section: {key: value as TOML text}}; the section before the first is ''."""
         _set(self.home / "config/app.toml", sections)
 
-    def forget_votes(self):
-        """After a rollback of every node: forgets the votes on the block that is gone, so that its height can be voted on again.
+    def set_config(self, sections):
+        """The same for config.toml."""
+        _set(self.home / "config/config.toml", sections)
+
+    def forget_votes(self, height=None):
+        """After a rollback of every node: forgets the votes above a height (without one: on the last block), so that they can be cast again.
 
         Doing this while any validator still stands at that block is how one signs twice.
         """
         file = self.home / "data/priv_validator_state.json"
         state = json.loads(file.read_text())
-        file.write_text(json.dumps({"height": str(int(state["height"]) - 1), "round": 0, "step": 3}))
+        file.write_text(json.dumps({"height": str(int(state["height"]) - 1 if height is None else height), "round": 0, "step": 3}))
         shutil.rmtree(self.home / "data/cs.wal", ignore_errors=True)
 
     def comet_id(self):

@@ -2,13 +2,15 @@
 import calendar
 import json
 import pathlib
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from . import audit
 from .baton import GRACE_BLOCKS, PLATFORMS, BatonNode, Refused, Tools, call
+from .glass import Glass
 from .network import Network, free_ports, upgrade_message
-from .rpc import until
+from .rpc import Rpc, until
 from .story import Timeline
 
 POWERS = [100, 70, 40, 25]
@@ -16,6 +18,32 @@ PLAN = "enclave-v2"
 # Blocks from submitting to the plan's height: the voting period and the lead window fit in.
 AHEAD = 85
 SECRET = "what the old build wrote"
+
+
+class Watch(threading.Thread):
+    """Asks every node's RPC all the time: when the process that stood at a height stopped to answer, and when the next block was there."""
+
+    def __init__(self, nodes, height):
+        super().__init__(daemon=True)
+        self.nodes, self.height, self.over = [Rpc(n.rpc_port, timeout=1) for n in nodes], height, threading.Event()
+        self.gone, self.back = [None] * len(nodes), [None] * len(nodes)
+        self.start()
+
+    def run(self):
+        near = [False] * len(self.nodes)
+        while not self.over.wait(0.05):
+            for i, rpc in enumerate(self.nodes):
+                height, now = rpc.height(), time.monotonic()
+                near[i] |= (height or 0) >= self.height - 1
+                if height is None and near[i] and not self.back[i]:
+                    self.gone[i] = self.gone[i] or now
+                elif self.gone[i] and height and height > self.height:
+                    self.back[i] = self.back[i] or now
+
+    def close(self):
+        self.over.set()
+        self.join(10)
+        return list(zip(self.gone, self.back))
 
 
 class NoBaton:
@@ -32,8 +60,8 @@ class NoBaton:
     def guard(self, _plan):
         return []
 
-    def guarded(self, _plan, _binary):
-        return None
+    def guarded(self, _plan, binary, plans=()):
+        return f'#!/bin/sh\nexport TESTCHAIN_PLANS="{",".join(plans)}"\nexec "{binary}" "$@"\n' if plans else None
 
     def hook(self, limit=0):
         return f'#!/bin/sh\nexit "$(cat "{self.answer}")"\n'
@@ -48,16 +76,19 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.t = Timeline(self.folder / "timeline.txt")
         self.cosmovisor, self.with_baton = options.cosmovisor, not options.chain_only
-        self.net, self.batons, self.closing = None, [], []
+        self.net, self.batons, self.closing, self.glass = None, [], [], None
         self.tools = Tools(options, self.folder) if self.with_baton else None
 
     # -- beginning and end
 
-    def begin(self, *, joiners=0, strangers=0, hook_limit=120, endpoints=None, signers=None, powers=None, **chain):
+    def begin(self, *, joiners=0, strangers=0, hook_limit=120, endpoints=None, signers=None, powers=None, glass=False, build="v1", following="v2", advance=None, **chain):
         """Chain up, Baton nodes up, one secret made, vault written, and the next build published.
 
         `endpoints`: {node: list of URLs} where a node's daemon asks others than its own node; a function of the network.
         `signers`: {node: key} that sends its records, None for no key at all.
+        `advance`: how many blocks behind an enclave's trusted head may follow.
+        `build`: name of the genesis build; `following`: of the next one, which is published at once, or None.
+        `glass`: policies name a council and witnesses, and these exist.
         `strangers`: how many of the joiners, counted from the last, nobody vouches for; they do not join either.
         """
         powers = powers or POWERS
@@ -76,32 +107,54 @@ class Run:
                    + (", all under cosmovisor" if self.cosmovisor else ", without cosmovisor"))
         self.t.figure("chain made and at height 3 after", round(time.monotonic() - began, 1), "s")
         if self.with_baton:
-            self._begin_baton((endpoints or (lambda _: {}))(self.net), signers or {}, strangers)
+            if glass:
+                self.glass = Glass(self)
+                self.tools.more = self.glass.policy()
+            self._begin_baton((endpoints or (lambda _: {}))(self.net), signers or {}, strangers, build, following, advance)
 
-    def _begin_baton(self, endpoints, signers, strangers):
+    def _begin_baton(self, endpoints, signers, strangers, build, following, advance):
         ports = free_ports(len(self.batons))
-        self.tools.build("v1", self.tools.policy(self.net, "v1"), 1)
+        self.tools.build(build, self.tools.policy(self.net, build), 1)
         for baton, port in zip(self.batons, ports):
             baton.port = port
             baton.endpoints = endpoints.get(baton.node.index, baton.endpoints)
-            baton.signer = signers.get(baton.node.index, "val")
+            baton.signer, baton.advance = signers.get(baton.node.index, "val"), advance
         for baton in self.batons:
             baton.init([b.url for b in self.batons if b is not baton])
-            baton.install("v1")
+            baton.install(build)
             baton.start()
-        self.t.say(f"{len(self.batons)} Baton nodes of build v1, measurement {self.tools.measurement('v1')[:16]}…")
+        self.t.say(f"{len(self.batons)} Baton nodes of build {build}, measurement {self.tools.measurement(build)[:16]}…")
         known = self.batons[:len(self.batons) - strangers]
         if self.tools.admission == "vouched":
             self.vouch(known)
         self.commitment = self.batons[0].genesis()["commitment"]
         self.t.say(f"genesis on node0: one secret, commitment {self.commitment[:16]}…")
+        joins = []
         for baton in known[1:]:
+            began = time.monotonic()
             baton.join(self.batons[0].url)
+            joins.append(time.monotonic() - began)
             self.t.say(f"node{baton.node.index} joined")
-        self.publish("v2")
+        self.joined(joins)
+        if following:
+            self.publish(following)
         self.batons[0].vault_put("first", SECRET)
         for baton in known:
-            self.reads(baton, "v1", "the vault is read by the old build")
+            self.reads(baton, build, f"the vault is read by {build}" if build != "v1" else "the vault is read by the old build")
+
+    def joined(self, joins):
+        """How long joins over HTTP took: the whole command, a block for the record in it, and from the offer to the receipt, as the giver's log dates them."""
+        if joins:
+            self.t.figure("a join over HTTP between two nodes, the record's block in it", f"{min(joins):.2f} to {max(joins):.2f}", "s")
+        dates = {"offered": [], "durably": []}
+        for line in self.batons[0].log.read_text(errors="replace").splitlines():
+            for word, found in dates.items():
+                if word in line and 'step="join"' in line:
+                    clock = line.split("T", 1)[1].split("Z", 1)[0].split(":")
+                    found.append(int(clock[0]) * 3600 + int(clock[1]) * 60 + float(clock[2]))
+        took = [round((b - a) * 1000) for a, b in zip(dates["offered"], dates["durably"])]
+        if took:
+            self.t.figure("of that from the offer to the receipt", f"{min(took)} to {max(took)}", "ms")
 
     def vouch(self, batons):
         """Each validator answers for its own machine, and the first one for those of nodes that are no validators."""
@@ -126,10 +179,11 @@ class Run:
 
     # -- builds and nodes
 
-    def publish(self, name, svn=2):
-        """Developers publish a build: a policy that knows the secret's commitment, an image, a signature."""
+    def publish(self, name, svn=2, like=None):
+        """Developers publish a build: a policy that knows the secret's commitment (`like`: the one of that build), an image, a signature."""
         if self.with_baton:
-            self.tools.build(name, self.tools.policy(self.net, name, self.commitment), svn)
+            policy = self.tools.folder / f"{like}.policy.toml" if like else self.tools.policy(self.net, name, self.commitment)
+            self.tools.build(name, policy, svn)
             self.t.say(f"build {name} is published, measurement {self.tools.measurement(name)[:16]}…")
 
     def deliver(self, name="v2", nodes=None):
@@ -149,11 +203,11 @@ class Run:
         script.write_text(baton.hook(hook_limit))
         script.chmod(0o755)
 
-    def install_new(self, node, baton, plan=PLAN, binary="testchaind-v2"):
-        """Puts a plan's binary where cosmovisor looks, with Baton's guard in front of its `start`."""
+    def install_new(self, node, baton, plan=PLAN, binary="testchaind-v2", plans=()):
+        """Puts a plan's binary where cosmovisor looks, with Baton's guard in front of its `start`. `plans`: what it applies beside its own."""
         real = self.net.binaries / binary
         target = node.install(real, plan)
-        script = baton.guarded(plan, real)
+        script = baton.guarded(plan, real, plans)
         if script:
             target.unlink()
             target.write_text(script)
@@ -265,6 +319,11 @@ class Run:
         for i in nodes if self.cosmovisor else ():
             self.t.check(self.net.nodes[i].current() == PLAN, f"cosmovisor of node{i} runs the new binary", self.net.nodes[i].current())
 
+    def downtimes(self, watch):
+        """How long each node was away at the height."""
+        took = [round(back - gone, 1) for gone, back in watch.close() if gone and back]
+        self.t.figure("one node's downtime, from its old process's stop to the new one's first block", f"{min(took)} to {max(took)}" if took else "not seen", f"s, {len(took)} nodes")
+
     def halt_time(self, height):
         """How long the chain stood still. A header carries the time of the votes on the block below it."""
         def at(h):
@@ -275,13 +334,13 @@ class Run:
 
     # -- what must hold at the end
 
-    def reads(self, baton, build, text, value=SECRET):
-        """The vault's record is read on this node, by this build (None: whichever serves)."""
+    def reads(self, baton, build, text, value=SECRET, name="first"):
+        """A record of the vault is read on this node, by this build (None: whichever serves)."""
         if self.with_baton:
             last = {}
 
             def read():
-                found = self._try(lambda: baton.vault_get("first"))
+                found = self._try(lambda: baton.vault_get(name))
                 last.update(found or {})
                 return found and found["value"] == value and (build is None or found["build"] == self.tools.measurement(build))
 
@@ -317,7 +376,7 @@ class Run:
             self.t.say(f"barrier: {PLATFORMS} platforms, {GRACE_BLOCKS} blocks of grace")
             for i in self.all(nodes):
                 self.state(i, "v1", ("retired",), "the old copy is erased", 120)
-        self.audited()
+        self.audited(nodes)
 
     def recorded(self):
         """The evidence of this vote as a file that `baton evidence verify` judges without any chain."""
@@ -331,10 +390,10 @@ class Run:
             except Refused as error:
                 self.t.check(False, "the recorded evidence verifies by itself", error)
 
-    def audited(self):
+    def audited(self, nodes=None):
         """The chain's records and the nodes' logs say the same: no copy that nobody announced, no announcement that nobody's log knows."""
         shown = {}
-        for baton in self.batons:
+        for baton in [self.batons[i] for i in self.all(nodes)]:
             name = f"node{baton.node.index}"
             try:
                 answer = call(baton.binary, "log", "verify", baton.home / "seats")
@@ -361,6 +420,11 @@ class Run:
         self.t.check(not owed, "every handover at X was followed by its record", owed[:3])
         if others:
             self.t.say(f"audit: {len(others)} transfers were announced and not made, at heights {[r.height for r in others]}")
+
+    @staticmethod
+    def log_entries(baton):
+        """Every entry of a node's custody logs, as text."""
+        return [json.dumps(entry) for log in call(baton.binary, "log", "show", baton.home / "seats")["logs"] for entry in log["entries"]]
 
     def scraped(self, stage):
         """Status, /v1/status and /metrics of each node say the same."""

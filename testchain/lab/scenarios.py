@@ -2,11 +2,13 @@
 import shutil
 import time
 
-from .baton import Refused
+from .baton import Refused, call
+from .emergencies import emergency, order, rewind, snapshot
 from .liar import Liar
 from .network import DENOM, TOKENS_PER_POWER, cancel_message, free_ports
 from .rpc import DOWN, Rpc, until
-from .run import AHEAD, PLAN
+from .run import AHEAD, PLAN, Watch
+from .soak import soak
 
 
 def success(run):
@@ -18,7 +20,9 @@ def success(run):
     run.scraped("after the vote")
     run.handed_over()
     run.scraped("after the handover")
+    watch = Watch(run.net.nodes, height)
     run.cross(height)
+    run.downtimes(watch)
     run.halt_time(height)
     run.scraped("after the height")
     run.settled()
@@ -430,6 +434,24 @@ def turned_away(run, index, text):
     run.t.check(not held, f"node{index} holds nothing (asked from height {asked} on)", held)
 
 
+def absence(run):
+    """What an enclave that was away for 1 and for 1 000 blocks must be shown at the height, and what it costs to judge that."""
+    run.begin(block="50ms")
+    run.deliver()
+    run.net.wait_height(30)
+    height = run.upgrade_voted(ahead=1_010)
+    run.net.wait_height(height - 30, timeout=1_200)
+    run.handed_over()
+    run.cross(height)
+    if run.with_baton:
+        answer = call(run.tools.binary, "evidence", "measure", "--rpc", run.net.up().rpc.url, "--policy", run.tools.folder / "v1.policy.toml",
+                      "--plan", PLAN, "--absent", 1, "--absent", 1_000)
+        for m in answer["measured"]:
+            run.t.figure(f"evidence at the height after {m['absent']} blocks of absence", f"{m['bytes']} bytes, {m['headers']} headers, judged in {m['fastest_ms']:.2f} ms (fastest), {m['median_ms']:.2f} ms (median)", "")
+        run.t.check(len(answer["measured"]) == 2, "both pieces of evidence hold")
+    run.settled()
+
+
 SCENARIOS = {
     "success": success,
     "no-one-prepared": no_one_prepared,
@@ -445,4 +467,10 @@ SCENARIOS = {
     "new-validators": new_validators,
     "no-funds": no_funds,
     "stranger": stranger,
+    "absence": absence,
+    "emergency": emergency,
+    "order": order,
+    "rewind": rewind,
+    "snapshot": snapshot,
+    "soak": soak,
 }
