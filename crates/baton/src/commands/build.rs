@@ -205,7 +205,7 @@ fn signature(out: &mut Report, args: &MeasureArgs, sgxs: &[u8]) -> Result<(), Fa
     let text = if fits {
         format!("{} signs this measurement", path.display())
     } else {
-        format!("{} signs another enclave: expected {measurement}, got {}: it would not load; get the .sig file of this enclave, or sign it with `baton sign`", path.display(), fields.measurement)
+        format!("{} signs another enclave: expected {measurement}, got {}; it would not load", path.display(), fields.measurement)
     };
     out.verdict(fits, text);
     Ok(())
