@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use baton_core::shares::Purpose;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{absence, acceptance, agreement, boat, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, machine as machine_commands, node as node_commands, order, order_log, policy, proposal, quote, record_evidence, sit_out, snapshot, witness};
+use crate::commands::{absence, acceptance, agreement, audit, boat, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, machine as machine_commands, node as node_commands, order, order_log, policy, proposal, quote, record_evidence, sit_out, snapshot, watch, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 use crate::world::Platform;
@@ -76,6 +76,10 @@ enum Command {
     /// The custody log
     #[command(subcommand)]
     Log(LogCommand),
+    /// Show an upgrade live, in the terminal
+    Watch(node::WatchArgs),
+    /// Lay custody logs beside the chain's records: every copy announced, every announcement answered
+    Audit(node::AuditArgs),
     /// Play a disaster to its end: a chain that makes blocks, a vault that is read
     Drill(DrillArgs),
     /// A node's sealed files, log and policy in one bundle, and the way back from it
@@ -549,6 +553,8 @@ fn run(cli: Cli) -> Exit {
         Command::Policy(PolicyCommand::New(args)) => (proposal::policy_new(&args), args.json),
         Command::Policy(PolicyCommand::Show(args)) => (policy::show(&args), args.json),
         Command::Policy(PolicyCommand::Check(args)) => (policy::check(&args), args.json),
+        Command::Audit(args) => (audit::audit(&args), args.at.json),
+        Command::Watch(args) => (watch::watch(&args), args.at.json),
         Command::Log(LogCommand::Show(args)) => (log::show(&args), args.json),
         Command::Log(LogCommand::Verify(args)) => (log::verify(&args), args.json),
         Command::Drill(args) => (drill::run(&args), args.json),

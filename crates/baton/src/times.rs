@@ -54,6 +54,13 @@ pub fn show_time(secs: u64) -> String {
     .to_string()
 }
 
+/// About how long, in the largest unit of which it is two at least.
+pub fn show_about(secs: u64) -> String {
+    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| secs >= 2 * unit).unwrap_or((1, "seconds"));
+    format!("{} {name}", secs / unit)
+}
+
 /// A length of time in the largest unit that divides it.
 pub fn show_duration(secs: u64) -> String {
     let units = [

@@ -12,7 +12,7 @@ mod send;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton_chain::evidence::{Hash32, TxProof};
 use baton_chain::gov::{TxBody, TxRaw};
@@ -68,13 +68,15 @@ pub struct RpcConfig {
     pub retries: u32,
     /// Wait between rounds; doubled after each.
     pub pause: Duration,
+    /// How long an endpoint that did not answer in time is asked last, and for the newest height not at all.
+    pub aside: Duration,
 }
 
 impl RpcConfig {
     /// With a time limit of 5 s and two more rounds.
     pub fn new(chain_id: impl Into<String>, endpoints: Vec<String>) -> Self {
         let (timeout, pause) = (Duration::from_secs(5), Duration::from_millis(100));
-        RpcConfig { chain_id: chain_id.into(), endpoints, timeout, retries: 2, pause }
+        RpcConfig { chain_id: chain_id.into(), endpoints, timeout, retries: 2, pause, aside: Duration::from_secs(60) }
     }
 }
 
@@ -110,6 +112,8 @@ struct Shared {
     config: RpcConfig,
     endpoints: Vec<Endpoint>,
     preferred: AtomicUsize,
+    /// Endpoints that hung, by their place, and until when they are asked last.
+    aside: Mutex<BTreeMap<usize, Instant>>,
     newest: AtomicU64,
     caught: Mutex<BTreeMap<(String, String), u64>>,
     blocks: Mutex<BTreeMap<u64, LightBlock>>,
@@ -140,6 +144,7 @@ impl RpcSource {
                 config,
                 endpoints,
                 preferred: AtomicUsize::new(0),
+                aside: Mutex::default(),
                 newest: AtomicU64::new(0),
                 caught: Mutex::default(),
                 blocks: Mutex::default(),
@@ -172,7 +177,42 @@ impl RpcSource {
 
     /// What each endpoint says of itself, in the order of the configuration.
     pub fn statuses(&self) -> Vec<Result<NodeStatus, SourceError>> {
-        self.shared.endpoints.iter().map(|e| self.status_of(e).map_err(|e2| self.error(e.url(), "status", e2))).collect()
+        (0..self.shared.endpoints.len()).filter_map(|at| self.status_at(at)).collect()
+    }
+
+    fn status_at(&self, at: usize) -> Option<Result<NodeStatus, SourceError>> {
+        let e = self.shared.endpoints.get(at)?;
+        let status = self.status_of(e);
+        self.heard(at, status.as_ref().err());
+        Some(status.map_err(|e2| self.error(e.url(), "status", e2)))
+    }
+
+    /// What the endpoints say that are expected to answer; those that hung a while ago only if no other answers.
+    fn statuses_soon(&self) -> Vec<(usize, Result<NodeStatus, SourceError>)> {
+        let (aside, soon): (Vec<usize>, Vec<usize>) = (0..self.shared.endpoints.len()).partition(|at| self.is_aside(*at));
+        let ask = |all: Vec<usize>| all.into_iter().filter_map(|at| Some((at, self.status_at(at)?))).collect::<Vec<_>>();
+        let mut out = ask(soon);
+        if !out.iter().any(|(_, s)| s.is_ok()) {
+            out.extend(ask(aside));
+        }
+        out
+    }
+
+    fn is_aside(&self, at: usize) -> bool {
+        lock(&self.shared.aside).get(&at).is_some_and(|until| Instant::now() < *until)
+    }
+
+    /// An endpoint that hangs costs its whole time limit for each question: it is put aside, until it answers again.
+    fn heard(&self, at: usize, error: Option<&CallError>) {
+        let mut aside = lock(&self.shared.aside);
+        match error {
+            Some(CallError::Hung(_)) => {
+                aside.insert(at, Instant::now() + self.shared.config.aside);
+            }
+            Some(_) | None => {
+                aside.remove(&at);
+            }
+        }
     }
 
     /// Refuses endpoints of another chain. At least one must answer.
@@ -202,8 +242,8 @@ impl RpcSource {
         self.query(&format!("/store/{store}/key"), key)
     }
 
-    /// One unproven query of the application.
-    fn query(&self, path: &str, data: &[u8]) -> Result<Option<Vec<u8>>, SourceError> {
+    /// One unproven query of the application: a store's path, or a method of its gRPC services.
+    pub fn query(&self, path: &str, data: &[u8]) -> Result<Option<Vec<u8>>, SourceError> {
         let params = json!({"path": path, "data": hex::encode(data), "prove": false});
         self.ask(&format!("answer at {path}"), |e| {
             let answer = e.call("abci_query", &params)?;
@@ -274,15 +314,18 @@ impl RpcSource {
             let first = s.preferred.load(Ordering::Relaxed);
             let mut again = false;
             let mut errors: Vec<SourceError> = Vec::new();
-            for i in 0..s.endpoints.len() {
-                let at = (first + i) % s.endpoints.len();
+            let mut turn: Vec<usize> = (0..s.endpoints.len()).map(|i| (first + i) % s.endpoints.len()).collect();
+            turn.sort_by_key(|at| self.is_aside(*at));
+            for at in turn {
                 let Some(endpoint) = s.endpoints.get(at) else { continue };
                 match f(endpoint) {
                     Ok(answer) => {
+                        self.heard(at, None);
                         s.preferred.store(at, Ordering::Relaxed);
                         return Ok(answer);
                     }
                     Err(e) => {
+                        self.heard(at, Some(&e));
                         again |= e.is_passing();
                         errors.push(self.error(endpoint.url(), what, e));
                     }
@@ -372,7 +415,7 @@ impl RpcSource {
     pub fn earliest(&self) -> Result<u64, SourceError> {
         let mut failed = None;
         let mut earliest = None::<u64>;
-        for status in self.statuses() {
+        for (_, status) in self.statuses_soon() {
             match status {
                 Ok(s) => earliest = Some(earliest.map_or(s.earliest, |e| e.min(s.earliest))),
                 Err(e) => failed = Some(e),
@@ -420,9 +463,9 @@ impl ChainSource for RpcSource {
     fn latest(&self) -> Result<u64, SourceError> {
         let mut heights = Vec::new();
         let mut errors = Vec::new();
-        for (endpoint, status) in self.shared.endpoints.iter().zip(self.statuses()) {
+        for (at, status) in self.statuses_soon() {
             match status {
-                Ok(s) => heights.push((s.latest, endpoint)),
+                Ok(s) => heights.extend(self.shared.endpoints.get(at).map(|e| (s.latest, e))),
                 Err(e) => errors.push(e),
             }
         }

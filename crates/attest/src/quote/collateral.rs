@@ -92,6 +92,12 @@ struct Json {
 }
 
 impl Collateral {
+    /// What it says of its own dates, unverified: each part, when it was issued and until when it is valid (unix seconds). For
+    /// people who want to know what expires when; nothing is accepted by it.
+    pub fn claimed_dates(&self) -> Result<Vec<(&'static str, u64, u64)>, QuoteError> {
+        Ok(Claimed::read(self)?.windows().iter().map(|w| (w.what, w.issued, w.until)).collect())
+    }
+
     /// Reads the JSON form of dcap-qvl; byte strings may be hexadecimal, base64 or PEM.
     pub fn from_json(json: &[u8]) -> Result<Self, CollateralError> {
         if json.len() > MAX_COLLATERAL_LEN {

@@ -483,3 +483,52 @@ pub struct EvidenceRecordArgs {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
+
+/// Arguments of `baton audit`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton audit                                              this node's logs beside the chain's records",
+    "baton audit node0/seats node1/seats --rpc http://archive:26657     downloaded logs of several nodes",
+    "baton audit --from 100000 --strict",
+))]
+pub struct AuditArgs {
+    /// Which node
+    #[command(flatten)]
+    pub at: HomeArgs,
+    /// Log folders, or folders with log folders below them; without any the logs of the node's home
+    #[arg(value_name = "DIR")]
+    pub logs: Vec<PathBuf>,
+    /// RPC endpoints that still have the blocks; without any those of the home
+    #[arg(long, value_name = "URL")]
+    pub rpc: Vec<String>,
+    /// First block that is searched for records; without it the oldest that the endpoints have
+    #[arg(long, value_name = "HEIGHT")]
+    pub from: Option<u64>,
+    /// Last block; without it the newest
+    #[arg(long, value_name = "HEIGHT")]
+    pub to: Option<u64>,
+    /// A record that no log here answers is a mismatch too: for logs that are all of the network's
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Arguments of `baton watch`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton watch                     q quits",
+    "baton watch --once              one page as text, for a ticket",
+))]
+pub struct WatchArgs {
+    /// Which node
+    #[command(flatten)]
+    pub at: HomeArgs,
+    /// One page as text, and end; so does a terminal that is none
+    #[arg(long)]
+    pub once: bool,
+    /// With --once: columns
+    #[arg(long, value_name = "N", default_value_t = 120, value_parser = clap::value_parser!(u16).range(20..=500))]
+    pub width: u16,
+    /// With --once: lines
+    #[arg(long, value_name = "N", default_value_t = 36, value_parser = clap::value_parser!(u16).range(5..=200))]
+    pub height: u16,
+}

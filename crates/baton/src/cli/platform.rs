@@ -36,11 +36,22 @@ pub struct AttacksArgs {
 #[command(after_help = examples!(
     "baton doctor",
     "baton doctor --program v2.sgxs     is there memory enough for it",
+    "baton doctor --home /var/lib/baton     days before a plan's height: will this machine make it",
+    "baton doctor --home /var/lib/baton --daemon-home /home/chain/.chaind     and are cosmovisor's folders right",
 ))]
 pub struct DoctorArgs {
     /// An enclave's image whose need of memory is shown beside what there is
     #[arg(long, value_name = "SGXS")]
     pub program: Option<PathBuf>,
+    /// A node's home: everything that its next upgrade needs is looked at
+    #[arg(long, value_name = "DIR", env = "BATON_HOME")]
+    pub home: Option<PathBuf>,
+    /// With --home: the folder that holds cosmovisor's
+    #[arg(long, value_name = "DIR", env = "DAEMON_HOME")]
+    pub daemon_home: Option<PathBuf>,
+    /// With --home: the file that cosmovisor calls before it switches
+    #[arg(long, value_name = "NAME", env = "COSMOVISOR_CUSTOM_PREUPGRADE")]
+    pub custom_pre_upgrade: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -56,10 +56,14 @@ mod machine {
     }
 }
 
-use machine::{epc_bytes, hardware, software};
+pub(super) use machine::epc_bytes;
+use machine::{hardware, software};
 
 /// Shows the platforms, and the memory for enclaves.
 pub fn doctor(args: &DoctorArgs) -> Result<Report, Failure> {
+    if let Some(home) = &args.home {
+        return super::doctor_home::doctor(args, home);
+    }
     let mut out = Report::new();
     let mut all = serde_json::Map::new();
     for (name, found) in platforms() {

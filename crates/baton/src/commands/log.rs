@@ -27,18 +27,18 @@ const MAX_DEPTH: usize = 6;
 const MAX_LOGS: usize = 10_000;
 
 /// One log, its entries read and nothing verified.
-struct Log {
-    dir: PathBuf,
-    name: String,
-    entries: Vec<LogEntry>,
+pub(super) struct Log {
+    pub(super) dir: PathBuf,
+    pub(super) name: String,
+    pub(super) entries: Vec<LogEntry>,
     leaves: Vec<LogHash>,
     torn: bool,
 }
 
 /// A checkpoint whose signature verified.
-struct Head {
-    branch: Digest32,
-    chain_id: String,
+pub(super) struct Head {
+    pub(super) branch: Digest32,
+    pub(super) chain_id: String,
     checkpoint: Checkpoint,
 }
 
@@ -124,7 +124,7 @@ pub fn verify(args: &LogArgs) -> Result<Report, Failure> {
 }
 
 /// Log folders at or below a place, in the order of their names; or the one whose entries are named.
-fn find(place: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn find(place: &Path) -> Result<Vec<PathBuf>, Failure> {
     let io = |e: std::io::Error| Failure::input(format!("log {}: {e}", place.display()));
     if !std::fs::metadata(place).map_err(io)?.is_dir() {
         return Ok(vec![place.to_path_buf()]);
@@ -161,7 +161,7 @@ fn look(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<(
 }
 
 impl Log {
-    fn read(path: PathBuf) -> Result<Log, Failure> {
+    pub(super) fn read(path: PathBuf) -> Result<Log, Failure> {
         let dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
         // A fresh enclave's log has no entries yet.
         let empty = std::fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() == 0)
@@ -238,7 +238,7 @@ impl Log {
 }
 
 /// One log against the signed checkpoint in its folder, or the one that was named.
-fn verify_one(args: &LogArgs, log: &Log, out: &mut Report) -> Result<Head, Failure> {
+pub(super) fn verify_one(args: &LogArgs, log: &Log, out: &mut Report) -> Result<Head, Failure> {
     out.row("log", &log.name);
     let key = read_key(&log.dir.join("key.txt"))?;
     let note = args

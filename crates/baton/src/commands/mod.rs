@@ -3,10 +3,12 @@
 pub mod absence;
 pub mod acceptance;
 pub mod agreement;
+pub mod audit;
 pub mod boat;
 pub mod build;
 pub mod ceremony;
 pub mod doctor;
+pub mod doctor_home;
 pub mod drill;
 pub mod evidence;
 pub mod evidence_show;
@@ -27,4 +29,5 @@ pub mod quote;
 pub mod record_evidence;
 pub mod sit_out;
 pub mod snapshot;
+pub mod watch;
 pub mod witness;

@@ -201,6 +201,7 @@ pub fn status(args: &StatusArgs) -> Result<Report, Failure> {
             plan["measurement"].as_str().or(plan["unreadable"].as_str()).unwrap_or("no enclave")
         ),
     });
+    vote_rows(&mut out, &got["vote"]);
     for seat in got["seats"].as_array().into_iter().flatten() {
         let mut line = format!("{} {}", text(seat, "state"), if seat["serving"] == true { "serving" } else { "not serving" });
         let _ = write!(line, ", svn {}, head {}, epochs {}", seat["svn"], seat["head"], seat["epochs"]);
@@ -228,6 +229,9 @@ pub fn status(args: &StatusArgs) -> Result<Report, Failure> {
     for o in got["orders"].as_array().into_iter().flatten().filter(|o| o["state"] != "obeyed") {
         out.row("order", format!("{} ({}) {}: {}", o["number"], text(o, "kind"), text(o, "state"), text(o, "said")));
     }
+    for d in got["expires"].as_array().into_iter().flatten() {
+        out.row("expires", date_row(d));
+    }
     out.row("exposed", if got["exposed"] == true { "yes: an epoch was ever sealed under MRSIGNER" } else { "no" });
     for f in got["failing"].as_array().into_iter().flatten() {
         out.row("failing", format!("{}: {}", text(f, "step"), text(f, "text")));
@@ -236,6 +240,37 @@ pub fn status(args: &StatusArgs) -> Result<Report, Failure> {
         out.row("warning", w);
     }
     Ok(out)
+}
+
+/// The live tally beside the bar that decides inside the enclave.
+fn vote_rows(out: &mut Report, vote: &Value) {
+    if vote.is_null() {
+        return;
+    }
+    let ends = vote["ends"].as_u64().map_or("-".into(), crate::times::show_time);
+    out.row("vote", format!("proposal {} ({}) for {} at {}, ends {ends}", vote["proposal"], text(vote, "status"), text(vote, "plan"), vote["height"]));
+    if vote["tally"].is_null() {
+        out.row("", "no endpoint counts the votes: they are known when the vote is over");
+        return;
+    }
+    for bar in vote["bars"].as_array().into_iter().flatten() {
+        let share = bar["share"].as_f64().unwrap_or(0.0) * 100.0;
+        let wanted = text(bar, "bar").parse::<f64>().unwrap_or(0.0) * 100.0;
+        let holds = if bar["holds"] == true { "holds" } else { "does not hold" };
+        out.row("", format!("{}: {share:.2} %, {} {wanted:.2} %: {holds}", text(bar, "name"), text(bar, "rule")));
+    }
+    let meets = vote["meets"] == true;
+    out.row("", if meets { "the enclave would take this vote" } else { "the enclave would refuse this vote, whatever the chain says" });
+}
+
+/// One date, and how long it still holds.
+pub fn date_row(d: &Value) -> String {
+    let until = d["until"].as_u64().unwrap_or(0);
+    let left = match d["left_secs"].as_u64().unwrap_or(0) {
+        0 => "over".to_string(),
+        left => format!("{} left", crate::times::show_about(left)),
+    };
+    format!("{}  {} ({left})", crate::times::show_time(until), text(d, "what"))
 }
 
 /// A rehearsal, which each tick makes where it is due.
@@ -290,6 +325,9 @@ pub fn upgrade_verdict(out: &mut Report, got: &Value) {
         out.verdict(true, format!("{} holds the keyring durably on this machine (custody {})", text(got, "build_here"), text(got, "state")));
     } else {
         out.row("build", text(got, "measurement"));
+        for w in got["waits_for"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            out.row("waits for", w);
+        }
         for f in got["failing"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             out.row("failing", f);
         }

@@ -19,11 +19,16 @@ use prost::Message;
 
 use super::db::{Db, KnownPlan};
 use super::shared::Shared;
+use super::vote::{Vote, Votes};
 
 /// x/gov: number of the next proposal.
 const NEXT_PROPOSAL: &[u8] = &[0x03];
 /// How often the evidence of past plans is completed, at most.
 const COMPLETE_EVERY: Duration = Duration::from_secs(5);
+/// How often a vote is looked at.
+const VOTE_EVERY: Duration = Duration::from_secs(2);
+/// Blocks over which the time of one is taken.
+const PACE_BLOCKS: u64 = 50;
 /// Blocks that one look fetches to have the newest ones without a gap.
 const MAX_CAUGHT_UP: u64 = 16;
 /// How many proposals are looked at, newest first, for the one that carried a plan.
@@ -62,6 +67,10 @@ pub struct View {
     pub seen: Option<Instant>,
     /// When the height rose last.
     pub moved: Option<Instant>,
+    /// The vote on the pending plan, or on an upgrade that people still decide.
+    pub vote: Option<Vote>,
+    /// Mean time between the last blocks, in milliseconds; 0 before it is known.
+    pub block_ms: u64,
 }
 
 /// The pending plan under a header. Proven, so that an endpoint which lies is found out.
@@ -130,12 +139,15 @@ pub struct Follower {
     last_plan: Option<KnownPlan>,
     times_back: u64,
     recent_upto: u64,
+    votes: Votes,
+    voted: Option<Instant>,
+    paced_at: u64,
 }
 
 impl Follower {
     /// A follower of one chain.
     pub fn new(rpc: RpcSource, db: Arc<Db>, shared: Arc<Shared>, home: PathBuf, poll: Duration) -> Self {
-        Follower { rpc, db, shared, home, poll, kept_upto: 0, completed: None, last_plan: None, times_back: 0, recent_upto: 0 }
+        Follower { rpc, db, shared, home, poll, kept_upto: 0, completed: None, last_plan: None, times_back: 0, recent_upto: 0, votes: Votes::default(), voted: None, paced_at: 0 }
     }
 
     /// Follows until told to stop.
@@ -200,7 +212,35 @@ impl Follower {
             self.keep_recent(height);
         }
         let moved_at = if moved { Some(now) } else { before.moved };
-        Ok(View { height, time, plan, error: None, trouble: None, seen: Some(now), moved: moved_at })
+        let vote = self.vote(height, plan.as_ref().map(|p| p.plan.proposal), before);
+        let block_ms = self.pace(height, time, before.block_ms);
+        Ok(View { height, time, plan, error: None, trouble: None, seen: Some(now), moved: moved_at, vote, block_ms })
+    }
+
+    /// The vote, looked at now and then: it is for people, and nothing waits for it.
+    fn vote(&mut self, height: u64, carried: Option<u64>, before: &View) -> Option<Vote> {
+        if self.voted.is_some_and(|t| t.elapsed() < VOTE_EVERY) && carried.is_none_or(|id| before.vote.as_ref().is_some_and(|v| v.proposal == id)) {
+            return before.vote.clone();
+        }
+        self.voted = Some(Instant::now());
+        match self.votes.look(&self.rpc, height, carried) {
+            Ok(vote) => vote,
+            Err(e) => {
+                tracing::debug!(error = %e, "the vote was not seen");
+                before.vote.clone()
+            }
+        }
+    }
+
+    /// How long a block takes, over the last fifty.
+    fn pace(&mut self, height: u64, time: u64, before: u64) -> u64 {
+        let old = height.saturating_sub(PACE_BLOCKS).max(1);
+        if (before > 0 && height < self.paced_at.saturating_add(PACE_BLOCKS)) || height <= old || time == 0 {
+            return before;
+        }
+        self.paced_at = height;
+        let then = self.rpc.light_block(old).ok().and_then(|b| header_time(&b)).and_then(|t| u64::try_from(t.0).ok());
+        then.map_or(before, |then| time.saturating_sub(then).saturating_mul(1000) / (height - old))
     }
 
     /// The pending plan, with the proposal that carried it.

@@ -55,6 +55,12 @@ pub(super) fn page(node: &Node) -> String {
         let count = super::orders::emergencies(node).iter().filter(|e| e["kind"] == kind).count() as u64;
         set(&kinds, vec![("kind", kind.into())], count);
     }
+    let expires = gauge(r, "expires_timestamp_seconds", "When something stops working unless it is renewed, unix time");
+    for d in super::dates::all(node) {
+        set(&expires, vec![("what", d["what"].as_str().unwrap_or_default().into())], d["until"].as_u64().unwrap_or(0));
+    }
+    let below = view.vote.as_ref().zip(node.shared.policy()).is_some_and(|(v, policy)| super::vote::beside_bar(v, &policy)["meets"] == false);
+    one(r, "vote_below_bar", "1 if an upgrade is voted on, or was, and its tally is below the bar inside the enclave", u64::from(below));
     one(r, "orders_pending", "Emergency orders in the folder that were not obeyed yet", super::orders::pending(node));
     let failing = gauge(r, "step_failing", "1 for each step that fails now");
     for (step, _) in node.failures() {

@@ -17,9 +17,11 @@ pub mod peers;
 pub mod run;
 pub mod shared;
 pub mod sources;
+pub mod dates;
 pub mod status;
 mod steps;
 pub mod watch_peers;
+pub mod vote;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -45,6 +47,9 @@ use sources::Sources;
 
 /// Longest wait between two tries of a step that failed.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// Steps that the status shows.
+const MAX_RECENT: usize = 20;
 
 /// Something that a tick has done, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,11 +99,14 @@ pub struct Node {
     waiting: Option<Waiting>,
     orders: BTreeMap<String, orders::Carried>,
     searched: Option<Instant>,
+    dates: dates::Dates,
     /// The height of the last look at whether plans that ran still stand.
     stood_at: u64,
     failing: BTreeMap<String, Failing>,
     bad_builds: Vec<String>,
     warnings: Vec<String>,
+    /// The newest steps that were done, with their times (unix seconds).
+    recent: std::collections::VecDeque<(u64, Done)>,
     started: Instant,
     _lock: HomeLock,
 }
@@ -145,10 +153,12 @@ impl Node {
             waiting: None,
             orders: BTreeMap::new(),
             searched: None,
+            dates: dates::Dates::default(),
             stood_at: 0,
             failing: BTreeMap::new(),
             bad_builds: Vec::new(),
             warnings: Vec::new(),
+            recent: std::collections::VecDeque::new(),
             started: Instant::now(),
             home,
             _lock: lock,
@@ -215,6 +225,10 @@ impl Node {
         }
         self.step("log", &mut done, |n| n.store_logs());
         self.refresh();
+        dates::refresh(self);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        self.recent.extend(done.iter().map(|d| (now, d.clone())));
+        self.recent.drain(..self.recent.len().saturating_sub(MAX_RECENT));
         self.share();
         for d in &done {
             tracing::info!(step = d.step, "{}", d.text);

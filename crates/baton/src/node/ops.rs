@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use baton_attest::identity::Measurement;
+use baton_attest::quote::{Collateral, Purpose, QuoteTime, check_quote};
 use baton_chain::info::read_info;
+use baton_chain::record::Kind;
 use baton_core::custody::State;
 use baton_enclave::wire::{Reply, Request, Under};
+use baton_core::messages::Attestation;
 use baton_host::chain::ChainSource;
+use baton_host::relay::{self, Channel};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -24,6 +28,8 @@ use super::{Done, Node};
 pub enum Op {
     /// What `/v1/status` says, after a tick.
     Status,
+    /// A quote of this machine, judged by the policy of the build in use.
+    Attest,
     /// The first seed of a new network.
     Genesis,
     /// A file that the network's old enclave sealed under MRSIGNER.
@@ -86,6 +92,7 @@ impl Node {
                 self.tick();
                 Ok(self.shared.status())
             }
+            Op::Attest => self.op_attest(),
             Op::Genesis => self.op_genesis(),
             Op::Import { file } => self.op_import(file),
             Op::Join { peer, build, wait_secs } => {
@@ -109,6 +116,30 @@ impl Node {
             }
             Op::RecordSend { memo, wait_secs } => self.op_record(memo, *wait_secs),
         }
+    }
+
+    /// A canary's request, quoted: nothing is given, and nothing changes.
+    fn op_attest(&mut self) -> Result<Value> {
+        if self.places.is_empty() {
+            bail!("no build is in {}", self.home.path("builds").display());
+        }
+        let index = self.holder().unwrap_or(0);
+        let json = self.collateral()?;
+        let time = self.shared.view().time;
+        let place = self.at(index)?;
+        let (name, tcb) = (place.build.name.clone(), place.build.policy.tcb.clone());
+        let hello = relay::hello(&mut place.seat)?;
+        let machine = place.seat.launcher().platform_id();
+        let asked = relay::answer_hello(&mut place.seat, hello, Kind::Rehearsal, Channel::Quoted { collateral: &json }, machine)?;
+        let Attestation::Quoted { quote, collateral } = asked.attestation else { bail!("the enclave gave no quote") };
+        let judged = Collateral::from_json(&collateral).map_err(anyhow::Error::from).and_then(|c| Ok(check_quote(&quote, &c, &tcb, QuoteTime(time), Purpose::Secret)?));
+        Ok(match judged {
+            Ok(q) => json!({
+                "build": name, "platform": q.platform().to_string(), "tcb": format!("{:?}", q.status()), "fmspc": hex::encode(q.fmspc()),
+                "newest_signed_date": q.newest_signed_date().0, "error": null,
+            }),
+            Err(e) => json!({"build": name, "error": format!("{e:#}")}),
+        })
     }
 
     /// A build that holds the keyring, whether or not it serves yet.
@@ -195,8 +226,61 @@ impl Node {
             "build_here": index.map(|i| self.places[i].build.name.clone()),
             "state": index.map(|i| self.state(i).to_string().to_lowercase()),
             "confirmed": confirmed, "done": told(&done), "failing": self.said_failing(),
+            "waits_for": if confirmed { Vec::new() } else { self.missing(&plan, measurement.as_ref()) },
             "builds": self.home.path("builds").display().to_string(),
         }))
+    }
+
+    /// Which conditions of a confirmed handover do not hold, in the order in which they are needed.
+    fn missing(&self, plan: &super::db::KnownPlan, measurement: Option<&Measurement>) -> Vec<String> {
+        let Some(measurement) = measurement else { return Vec::new() };
+        let mut out = Vec::new();
+        let target = self.find(measurement);
+        if target.is_none() {
+            out.push(format!("build: {measurement} is not in {}", self.home.path("builds").display()));
+        }
+        let others = || self.places.iter().filter(|p| p.build.measurement != *measurement);
+        let source = self.holder().filter(|i| self.places.get(*i).is_some_and(|p| p.build.measurement != *measurement));
+        match source {
+            None => {
+                let held: Vec<String> = others().filter_map(|p| Some(format!("{} {}", p.build.name, p.status.as_ref()?.state.to_string().to_lowercase()))).collect();
+                out.push(format!("source: no build here holds the keyring and serves ({})", if held.is_empty() { "none is in the folder".into() } else { held.join(", ") }));
+            }
+            Some(source) => {
+                let svn = |i: usize| self.places.get(i).and_then(|p| p.status.as_ref()).map(|s| s.identity.svn);
+                if let Some(target) = target.filter(|t| svn(*t) < svn(source)) {
+                    out.push(format!("version: the build has svn {}, the one in use {}", svn(target).unwrap_or(0), svn(source).unwrap_or(0)));
+                }
+                let lead = self.places.get(source).map_or(0, |p| p.build.policy.chain.lead_blocks);
+                self.missing_of_chain(plan, lead, &mut out);
+            }
+        }
+        let state = target.map(|t| self.state(t));
+        if matches!(state, Some(State::Received | State::Holding)) {
+            out.push("receipt: the new build holds the keyring; the old one has not confirmed its receipt yet".into());
+        }
+        out
+    }
+
+    fn missing_of_chain(&self, plan: &super::db::KnownPlan, lead: u64, out: &mut Vec<String>) {
+        let (view, height) = (self.shared.view(), self.known_height());
+        if let Some(e) = &view.error {
+            out.push(format!("chain: not seen now ({e}); what was kept and peers are asked instead"));
+        }
+        if plan.proposal == 0 {
+            out.push("vote: no passed proposal that carries this very plan was found".into());
+        }
+        let opens = plan.height.saturating_sub(lead);
+        if height < opens {
+            out.push(format!("window: the lead window opens at height {opens}, the chain is at {height}"));
+        } else if height.saturating_add(1) < plan.height {
+            out.push(match &self.waiting {
+                Some(w) => format!("record: transaction {} is in no block yet ({} s)", hex::encode_upper(w.hash), w.sent.elapsed().as_secs()),
+                None => "record: none is sent yet".into(),
+            });
+        } else if !self.shows(plan) {
+            out.push(format!("evidence: neither header {} nor the one before it, with the plan in its state, is kept here, at an endpoint or at a peer", plan.height));
+        }
     }
 
     fn said_failing(&self) -> Vec<String> {

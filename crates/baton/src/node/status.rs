@@ -27,7 +27,7 @@ pub(super) fn status(node: &Node) -> Value {
     json!({
         "name": node.home.config().name,
         "chain": {
-            "id": node.home.config().chain.id, "height": view.height, "time": view.time, "halted_at": halted,
+            "id": node.home.config().chain.id, "height": view.height, "time": view.time, "block_ms": view.block_ms, "halted_at": halted,
             "error": view.error, "caught": caught,
         },
         "plan": plan,
@@ -36,6 +36,9 @@ pub(super) fn status(node: &Node) -> Value {
         "barrier": barrier(node),
         "bundle": {"blocks": blocks, "newest": newest},
         "exposed": exposed,
+        "recent": node.recent.iter().map(|(time, d)| json!({"time": time, "step": d.step, "text": d.text})).collect::<Vec<_>>(),
+        "vote": view.vote.as_ref().zip(node.shared.policy()).map(|(v, policy)| super::vote::beside_bar(v, &policy)),
+        "expires": super::dates::all(node),
         "emergencies": super::orders::emergencies(node),
         "orders": super::orders::all(node),
         "failing": node.failures().into_iter().map(|(step, text)| json!({"step": step, "text": text})).collect::<Vec<_>>(),

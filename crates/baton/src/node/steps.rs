@@ -117,7 +117,7 @@ impl Node {
     }
 
     /// True if a header at the plan's height, or just below it, shows this very plan: a cancelled or overwritten one is none.
-    fn shows(&self, plan: &KnownPlan) -> bool {
+    pub(super) fn shows(&self, plan: &KnownPlan) -> bool {
         [plan.height, plan.height.saturating_sub(1)].into_iter().any(|header| {
             let proof = self.sources.state(UPGRADE_STORE, PLAN_KEY, header).ok();
             let shown = proof.and_then(|p| p.value).and_then(|v| Plan::decode(v.as_slice()).ok());

@@ -1,5 +1,7 @@
 //! The daemon and its commands, against the devnet's RPC.
 
+mod bad;
+mod doctor;
 mod net;
 mod orders;
 mod story;

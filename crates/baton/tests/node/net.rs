@@ -140,6 +140,11 @@ impl Net {
 
     /// The same with more sections in its policy.
     pub fn build_with(&self, version: &str, svn: u16, commitment: Option<&str>, sections: &str) -> PathBuf {
+        self.build_as(version, svn, commitment, |policy| policy + sections)
+    }
+
+    /// The same with a policy that was edited.
+    pub fn build_as(&self, version: &str, svn: u16, commitment: Option<&str>, edit: impl Fn(String) -> String) -> PathBuf {
         let (policy, out) = (self.dir.path().join(format!("{version}.toml")), self.dir.path().join(format!("{version}.sgxs")));
         let url = self.rpc.url();
         let mut args = vec![
@@ -150,8 +155,8 @@ impl Net {
             args.extend(["--commitment", c]);
         }
         baton(&args).ok();
-        let text_of = std::fs::read_to_string(&policy).expect("a policy") + sections;
-        std::fs::write(&policy, text_of).expect("a policy");
+        let edited = edit(std::fs::read_to_string(&policy).expect("a policy"));
+        std::fs::write(&policy, edited).expect("a policy");
         let svn = svn.to_string();
         baton(&["sim-build", "--version", version, "--policy", text(&policy), "--svn", &svn, "--out", text(&out)]).ok();
         out

@@ -83,9 +83,29 @@ fn h14_the_guard_and_the_hook_hold_a_build_without_a_keyring_and_say_what_to_do(
     assert!(refused.contains("held") && refused.contains(".sgxs"), "{refused}");
     let log = std::fs::read_to_string(net.nodes[0].home.join("hook.log")).unwrap();
     assert!(log.contains("cosmovisor asks") && log.contains("time is up"), "{log}");
+    let which = log.lines().find(|l| l.contains("waits for")).unwrap_or_else(|| panic!("no condition is named: {log}"));
+    assert!(which.contains("build: ") && which.contains("builds") && !which.contains("source: "), "{which}");
+    let asked = net.run(0, &["upgrade", "--plan", "enclave-v2", "--json"]);
+    assert!(asked.json()["waits_for"][0].as_str().unwrap().starts_with("build: "), "{}", asked.out);
     net.install(0, &v2);
     net.run(0, &["hook", "custom-pre-upgrade", "enclave-v2", &height.to_string(), "--limit", "60"]).ok();
     net.run(0, &["guard", "--plan", "enclave-v2", "--", "true"]).ok();
+}
+
+#[test]
+fn h14_the_hook_names_the_condition_when_no_build_here_holds_the_keyring() {
+    let mut net = Net::new(1);
+    let v1 = net.build("v1", 1, None);
+    let v2 = net.build("v2", 2, Some(&"0f".repeat(32)));
+    net.install(0, &v1);
+    net.install(0, &v2);
+    net.start(0);
+    let height = net.vote("enclave-v2", 300, &v2);
+    net.until(0, "sees the plan", |s| s["plan"]["name"] == "enclave-v2");
+    let refused = net.run(0, &["hook", "custom-pre-upgrade", "enclave-v2", &height.to_string(), "--limit", "1"]).refused();
+    assert!(refused.contains("source: no build here holds the keyring and serves (v1 empty)"), "{refused}");
+    let log = std::fs::read_to_string(net.nodes[0].home.join("hook.log")).unwrap();
+    assert!(log.contains("source: no build here holds the keyring"), "{log}");
 }
 
 #[test]
@@ -272,4 +292,61 @@ fn a_daemon_stops_by_a_signal_with_0_and_leaves_the_home_free() {
     net.start(0);
     assert_eq!(net.terminate(0), Some(0));
     net.run(0, &["status"]).ok();
+}
+
+/// The chain's records and each node's log, as `baton audit` sees them.
+#[test]
+fn rule4_audit_finds_an_entry_that_was_taken_out_and_a_record_that_is_not_on_chain() {
+    let (net, commitment) = network(2);
+    let v2 = net.build("v2", 2, Some(&commitment));
+    (0..2).for_each(|i| net.install(i, &v2));
+    net.vote("enclave-v2", 40, &v2);
+    for i in 0..2 {
+        net.until(i, "confirmed", |s| seat(s, "v1")["state"] == "confirmed");
+    }
+    for i in 0..2 {
+        let seen = net.json(i, &["audit"]);
+        assert_eq!((&seen["accept"], seen["mismatches"].as_array().unwrap().len()), (&true.into(), 0), "{seen:#}");
+        assert!(seen["records"].as_u64().unwrap() >= 3, "a join and two handovers: {seen:#}");
+    }
+    // Both nodes' logs together answer every record.
+    let folders: Vec<String> = (0..2).map(|i| text(&net.nodes[i].home.join("seats")).to_string()).collect();
+    let both = |strict: &[&str]| {
+        let url = net.rpc.url();
+        let mut args = vec!["audit", &folders[0], &folders[1], "--rpc", &url, "--json"];
+        args.extend(strict);
+        baton(&args)
+    };
+    let all = both(&["--strict"]).ok().json();
+    assert!(all["copies"].as_u64().unwrap() >= 3 && all["table"].as_array().unwrap().iter().all(|r| r["good"] == true), "{all:#}");
+    // Blocks that leave the record out: the copy is one that nobody announced.
+    let late = net.height().to_string();
+    let refused = baton(&["audit", &folders[0], "--rpc", &net.rpc.url(), "--from", &late]).refused();
+    assert!(refused.contains("is in no block from"), "{refused}");
+    // An endpoint that hides transactions is seen the same way.
+    net.rpc.play(|method, _, mut answer| {
+        if method == "block" {
+            answer["result"]["block"]["data"]["txs"] = serde_json::json!([]);
+        }
+        Some(answer)
+    });
+    let refused = net.run(0, &["audit"]).refused();
+    assert!(refused.contains("mismatches"), "{refused}");
+    net.rpc.play_fair();
+    // A log with an entry taken out, on a copy of the folder.
+    let v1 = seat(&net.status(0).unwrap(), "v1")["measurement"].as_str().unwrap()[..16].to_string();
+    let copy = net.dir.path().join("copy");
+    std::fs::create_dir_all(&copy).unwrap();
+    for file in ["entries.txt", "checkpoint.txt", "key.txt"] {
+        std::fs::copy(net.nodes[0].home.join("seats").join(&v1).join("log").join(file), copy.join(file)).unwrap();
+    }
+    baton(&["audit", text(&copy), "--rpc", &net.rpc.url()]).ok();
+    let entries = std::fs::read_to_string(copy.join("entries.txt")).unwrap();
+    let lines: Vec<&str> = entries.lines().collect();
+    for out in [1, lines.len() / 2, lines.len() - 1] {
+        let kept: String = lines.iter().enumerate().filter(|(i, _)| *i != out).map(|(_, l)| format!("{l}\n")).collect();
+        std::fs::write(copy.join("entries.txt"), kept).unwrap();
+        let ran = baton(&["audit", text(&copy), "--rpc", &net.rpc.url()]);
+        assert_eq!(ran.code, 1, "entry {out}: {}{}", ran.out, ran.err);
+    }
 }

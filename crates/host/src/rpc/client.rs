@@ -24,9 +24,12 @@ pub enum EndpointError {
 /// Why one endpoint gave no answer to use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// No connection, or no answer in time.
+    /// No connection, or one that broke.
     #[error("{0}")]
     Transport(String),
+    /// No answer in time.
+    #[error("no answer in time: {0}")]
+    Hung(String),
     /// The node's own error.
     #[error("{0}")]
     Refused(String),
@@ -58,7 +61,7 @@ impl CallError {
     /// What kind of trouble it is.
     pub fn trouble(&self) -> Trouble {
         match self {
-            CallError::Transport(_) => Trouble::Unreachable,
+            CallError::Transport(_) | CallError::Hung(_) => Trouble::Unreachable,
             CallError::Form(_) | CallError::Wrong(_) => Trouble::Lying,
             CallError::Refused(reason) => {
                 let is = |words: &[&str]| words.iter().any(|w| reason.contains(w));
@@ -75,7 +78,16 @@ impl CallError {
 
     /// Worth asking again in a moment.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, CallError::Transport(_))
+        matches!(self, CallError::Transport(_) | CallError::Hung(_))
+    }
+
+    fn of_transport(e: &ureq::Error) -> Self {
+        let io_timeout = |e: &std::io::Error| matches!(e.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock);
+        match e {
+            ureq::Error::Timeout(_) => CallError::Hung(e.to_string()),
+            ureq::Error::Io(io) if io_timeout(io) => CallError::Hung(e.to_string()),
+            _ => CallError::Transport(e.to_string()),
+        }
     }
 }
 
@@ -115,10 +127,10 @@ impl Endpoint {
     pub fn call(&self, method: &str, params: &Value) -> Result<Value, CallError> {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let sent = self.agent.post(&self.url).header("Content-Type", "application/json").send(body);
-        let mut answer = sent.map_err(|e| CallError::Transport(e.to_string()))?;
+        let mut answer = sent.map_err(|e| CallError::of_transport(&e))?;
         let status = answer.status();
         let bytes = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
-        let bytes = bytes.map_err(|e| CallError::Transport(e.to_string()))?;
+        let bytes = bytes.map_err(|e| CallError::of_transport(&e))?;
         let Ok(answer) = serde_json::from_slice::<Value>(&bytes) else {
             // A proxy's error page, or a node that is starting.
             return Err(CallError::Transport(format!("HTTP status {status}, and no JSON")));

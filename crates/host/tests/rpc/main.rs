@@ -445,3 +445,56 @@ fn a_url_that_is_none_is_refused() {
     assert!(matches!(RpcSource::new(RpcConfig::new("c", Vec::new())), Err(EndpointError::None)));
     RpcSource::new(RpcConfig::new("c", vec!["tcp://127.0.0.1:26657".into()])).unwrap();
 }
+
+/// A server that takes every question and answers none; and how many it was asked.
+fn silent() -> (String, Arc<std::sync::atomic::AtomicU64>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            open.push(stream);
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn an_endpoint_that_hangs_is_asked_once_and_then_last_for_a_while() {
+    let good = server();
+    let (url, asked) = silent();
+    let times = || asked.load(std::sync::atomic::Ordering::SeqCst);
+    let config = RpcConfig { timeout: Duration::from_millis(300), ..config(&[url.clone(), good.url()]) };
+    let rpc = RpcSource::new(config.clone()).unwrap();
+    assert_eq!(rpc.light_block(3).unwrap().untrusted_checkpoint().unwrap().height, 3);
+    assert_eq!(times(), 1);
+    for h in 4..9 {
+        assert_eq!(rpc.latest().unwrap(), 12);
+        rpc.light_block(h).unwrap();
+        rpc.earliest().unwrap();
+    }
+    assert_eq!(times(), 1, "neither the newest height nor a block asks it again");
+    // Whoever wants to know how each endpoint is asks each of them.
+    assert!(rpc.statuses()[0].as_ref().unwrap_err().reason.contains("no answer in time"));
+    assert_eq!(times(), 2);
+    // After a while it gets another chance, once.
+    let soon = RpcSource::new(RpcConfig { aside: Duration::ZERO, ..config }).unwrap();
+    soon.latest().unwrap();
+    soon.latest().unwrap();
+    assert_eq!(times(), 4);
+}
+
+#[test]
+fn endpoints_that_hang_are_asked_when_no_other_answers() {
+    let (url, asked) = silent();
+    let dead = "http://127.0.0.1:9".to_string();
+    let rpc = RpcSource::new(RpcConfig { timeout: Duration::from_millis(200), ..config(&[url, dead]) }).unwrap();
+    for times in 1..4 {
+        let e = rpc.latest().unwrap_err();
+        assert_eq!(e.trouble, Trouble::Unreachable);
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), times);
+    }
+}
