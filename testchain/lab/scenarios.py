@@ -3,6 +3,7 @@ import shutil
 import time
 
 from .baton import Refused, call
+from .ceremony import ceremony
 from .emergencies import emergency, order, rewind, snapshot
 from .liar import Liar
 from .network import DENOM, TOKENS_PER_POWER, cancel_message, free_ports
@@ -468,6 +469,7 @@ SCENARIOS = {
     "no-funds": no_funds,
     "stranger": stranger,
     "absence": absence,
+    "ceremony": ceremony,
     "emergency": emergency,
     "order": order,
     "rewind": rewind,
