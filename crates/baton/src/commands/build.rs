@@ -105,9 +105,7 @@ fn signing_key(text: &str) -> Result<SigningKey, Failure> {
 /// Says everything about an `.sgxs` file.
 pub fn measure(args: &MeasureArgs) -> Result<Report, Failure> {
     let bytes = read(&args.file, "enclave", MAX_SGXS_BYTES)?;
-    let (seen, pages) = Inspection::of(&bytes).map_err(|e| {
-        Failure::input(e).at(args.file.display()).next("get the file again, or convert its program with `baton convert`")
-    })?;
+    let (seen, pages) = Inspection::of(&bytes).map_err(|e| Failure::input(e).at(args.file.display()))?;
     let mut out = Report::new();
     out.both("measurement", "measurement", seen.measurement);
     out.field("file_bytes", seen.file_bytes).row("file", format!("{} bytes", seen.file_bytes));
@@ -127,7 +125,7 @@ pub fn measure(args: &MeasureArgs) -> Result<Report, Failure> {
     let epc = [seen.epc_bytes(1), seen.epc_bytes(2)];
     out.field("epc_bytes", epc[0]).field("epc_bytes_two", epc[1]);
     out.row("EPC", format!("{:.1} MiB, {:.1} MiB for two at once (a handover on one machine)", mib(epc[0]), mib(epc[1])));
-    inside(&mut out, &bytes, &pages)?;
+    inside(&mut out, &args.file, &bytes, &pages)?;
     signature(&mut out, args, &bytes)?;
     Ok(out)
 }
@@ -137,7 +135,7 @@ fn mib(bytes: u64) -> f64 {
 }
 
 /// The program's version and its policy.
-fn inside(out: &mut Report, bytes: &[u8], pages: &Pages) -> Result<(), Failure> {
+fn inside(out: &mut Report, path: &Path, bytes: &[u8], pages: &Pages) -> Result<(), Failure> {
     if let Some((name, version, policy)) = sim_contents(bytes) {
         out.both("program", "program", format!("{name} {version}, for the simulator: it holds no machine code"));
         let policy = Policy::from_cbor(&policy).map_err(Failure::refused)?;
@@ -151,7 +149,10 @@ fn inside(out: &mut Report, bytes: &[u8], pages: &Pages) -> Result<(), Failure> 
             out.both("program", "program", "unknown: it has no policy slot, so it is no build of Baton's");
             return Ok(());
         }
-        slot => out.both("program", "program", format!("baton-enclave {}", slot.map_err(Failure::refused)?.version)),
+        slot => {
+            let slot = slot.map_err(|e| Failure::refused(e).at(path.display()))?;
+            out.both("program", "program", format!("baton-enclave {}", slot.version))
+        }
     };
     match pages.policy() {
         Err(ImageError::NoPolicy) => {

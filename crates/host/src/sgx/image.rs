@@ -7,7 +7,7 @@ use baton_attest::identity::Measurement;
 use baton_attest::sgxs::{self as stream, CHUNK_LEN, PAGE_LEN, SgxsError};
 use baton_core::policy::{Policy, PolicyError};
 use baton_enclave::slot::{self, MARK, SLOT_LEN, Slot, SlotError};
-use sgx_isa::SecinfoFlags;
+use sgx_isa::{PageType, SecinfoFlags};
 use sgxs::sgxs::{CanonicalSgxsWriter, MeasECreate, SecinfoTruncated};
 
 /// Largest `.sgxs` file that is read, in bytes (256 MiB).
@@ -17,8 +17,11 @@ pub const MAX_SGXS_BYTES: usize = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// It is no stream.
-    #[error("not an SGXS stream: {0}")]
-    Stream(#[from] SgxsError),
+    #[error("not an SGXS stream: {0}; get the file again, or convert its program with `baton convert`")]
+    Stream(SgxsError),
+    /// Nothing can enter it: a stream that is cut off between two pages is one too, and its threads come last.
+    #[error("the image has no thread, expected 1 or more: it is cut off; get the file again, or convert its program with `baton convert`")]
+    NoThread,
     /// Bytes that are loaded but not measured.
     #[error("{got} chunks are loaded but not measured, expected none: the measurement does not cover them; convert the program again")]
     Unmeasured {
@@ -45,10 +48,23 @@ pub enum ImageError {
     NoPolicy,
     /// The policy in the slot.
     #[error("the policy in the image: {0}")]
-    Policy(#[from] PolicyError),
+    Policy(PolicyError),
     /// The library that writes streams.
     #[error("the stream cannot be written: {0}")]
     Write(String),
+}
+
+// The texts say all that the causes say: they are no `source`, which would be printed a second time.
+impl From<SgxsError> for ImageError {
+    fn from(e: SgxsError) -> Self {
+        ImageError::Stream(e)
+    }
+}
+
+impl From<PolicyError> for ImageError {
+    fn from(e: PolicyError) -> Self {
+        ImageError::Policy(e)
+    }
 }
 
 /// One page.
@@ -60,6 +76,13 @@ pub struct Page {
     pub flags: u64,
     /// Measured content; `None` for a page that is added empty.
     pub data: Option<Box<[u8; PAGE_LEN]>>,
+}
+
+impl Page {
+    /// True for a thread control structure.
+    pub fn is_thread(&self) -> bool {
+        SecinfoFlags::from_bits_truncate(self.flags).page_type() == PageType::Tcs as u8
+    }
 }
 
 /// All pages of an enclave, in order.
@@ -160,6 +183,9 @@ impl Pages {
 
     /// What the policy slot holds.
     pub fn slot(&self) -> Result<Slot, ImageError> {
+        if !self.pages.iter().any(Page::is_thread) {
+            return Err(ImageError::NoThread);
+        }
         let range = self.slot_pages()?;
         let bytes: Vec<u8> = self.pages[range].iter().flat_map(|p| p.data.iter().flat_map(|d| d.iter().copied())).collect();
         Ok(slot::read(&bytes)?)

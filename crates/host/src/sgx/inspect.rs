@@ -2,9 +2,9 @@
 
 use baton_attest::identity::Measurement;
 use baton_attest::sgxs::PAGE_LEN;
-use sgx_isa::{PageType, SecinfoFlags};
+use sgx_isa::SecinfoFlags;
 
-use super::image::{ImageError, Pages};
+use super::image::{ImageError, Page, Pages};
 
 /// Pages that follow each other and are of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Inspection {
         let pages = Pages::from_sgxs(sgxs)?;
         let measurement = baton_attest::sgxs::measure(sgxs)?.measurement;
         let segments = segments(&pages);
-        let threads = pages.pages.iter().filter(|p| is_tcs(p.flags)).count() as u64;
+        let threads = pages.pages.iter().filter(|p| p.is_thread()).count() as u64;
         let heap = segments.iter().find(|s| s.what == "heap").map_or(0, |s| s.bytes);
         let inspection = Inspection {
             measurement,
@@ -67,15 +67,11 @@ impl Inspection {
     }
 }
 
-fn is_tcs(flags: u64) -> bool {
-    SecinfoFlags::from_bits_truncate(flags).page_type() == PageType::Tcs as u8
-}
-
-fn access(flags: u64) -> String {
-    if is_tcs(flags) {
+fn access(page: &Page) -> String {
+    if page.is_thread() {
         return "tcs".into();
     }
-    let f = SecinfoFlags::from_bits_truncate(flags);
+    let f = SecinfoFlags::from_bits_truncate(page.flags);
     [(SecinfoFlags::R, 'r'), (SecinfoFlags::W, 'w'), (SecinfoFlags::X, 'x')]
         .map(|(bit, c)| if f.contains(bit) { c } else { '-' })
         .iter()
@@ -87,7 +83,7 @@ fn segments(pages: &Pages) -> Vec<Segment> {
     let mut out: Vec<Segment> = Vec::new();
     let mut heap_seen = false;
     for page in &pages.pages {
-        let (access, measured) = (access(page.flags), page.data.is_some());
+        let (access, measured) = (access(page), page.data.is_some());
         if let Some(last) = out.last_mut().filter(|s| s.offset + s.bytes == page.offset && s.access == access && s.measured == measured && access != "tcs") {
             last.bytes += PAGE_LEN as u64;
             continue;

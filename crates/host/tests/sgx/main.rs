@@ -169,12 +169,27 @@ fn a21_a_cut_or_reordered_stream_is_refused() {
     let page = 64 + 16 * 320;
     let swapped = [&good[..64], &good[64 + page..64 + 2 * page], &good[64..64 + page], &good[64 + 2 * page..]].concat();
     assert!(matches!(Pages::from_sgxs(&swapped), Err(ImageError::Stream(_))));
+    // Cut off between two pages it is a stream still, and no enclave: threads come last.
+    let first_thread = 64 + pages().pages.iter().take_while(|p| !p.is_thread()).map(|p| if p.data.is_some() { page } else { 64 }).sum::<usize>();
+    let cut = Pages::from_sgxs(&good[..first_thread]).unwrap();
+    assert!(matches!(cut.slot(), Err(ImageError::NoThread)));
+    assert!(Pages::from_sgxs(&good[..first_thread + page]).unwrap().slot().is_ok());
     // A chunk less, and a chunk that is loaded but not measured.
     let partial = [&good[..128], &good[128 + 320..]].concat();
     assert!(matches!(Pages::from_sgxs(&partial), Err(ImageError::Partial { offset: 0 })));
     let mut unmeasured = good.clone();
     unmeasured[128..136].copy_from_slice(b"UNMEASRD");
     assert!(matches!(Pages::from_sgxs(&unmeasured), Err(ImageError::Unmeasured { got: 1 })));
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_once_and_with_what_to_do() {
+    let good = pages().to_sgxs().unwrap();
+    for bad in [&good[..good.len() - 1], &good[64..], b"hello"] {
+        let e = Pages::from_sgxs(bad).unwrap_err();
+        assert!(std::error::Error::source(&e).is_none(), "a cause that is in the text already would be printed again");
+        assert!(e.to_string().contains("; get the file again"), "{e}");
+    }
 }
 
 #[test]

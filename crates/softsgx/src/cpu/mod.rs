@@ -118,14 +118,19 @@ pub(crate) fn load(
 /// Checks what every enclave needs, and installs the handlers.
 pub(crate) fn check_host(strict: bool) -> Result<(), Error> {
     // SAFETY: getauxval reads a table that the kernel made for this process.
-    let hwcap2 = unsafe { libc::getauxval(libc::AT_HWCAP2) };
-    if hwcap2 & 2 == 0 {
-        return Err(Error::NoFsGsBase);
-    }
+    check_fs_gs_base(unsafe { libc::getauxval(libc::AT_HWCAP2) })?;
     if strict {
         thread::check_strict()?;
     }
     signal::install()
+}
+
+/// AT_HWCAP2, bit 1: programs may execute WRGSBASE.
+fn check_fs_gs_base(hwcap2: u64) -> Result<(), Error> {
+    match hwcap2 & 2 {
+        0 => Err(Error::NoFsGsBase),
+        _ => Ok(()),
+    }
 }
 
 impl Enclave {
@@ -189,5 +194,20 @@ impl std::fmt::Debug for Enclave {
             .field("identity", &self.identity)
             .field("memory", &self.memory)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_fsgsbase_is_refused_with_what_to_do() {
+        assert!(check_fs_gs_base(2).is_ok());
+        assert!(check_fs_gs_base(!0).is_ok());
+        for hwcap2 in [0, 1, !2] {
+            let text = check_fs_gs_base(hwcap2).unwrap_err().to_string();
+            assert!(text.contains("FSGSBASE") && text.contains("Linux 5.9 or later"), "{text}");
+        }
     }
 }
