@@ -84,7 +84,7 @@ fn run_enclave(run: &Run) -> anyhow::Result<()> {
     let mut inner = enclave_runner_sgx::EnclaveBuilder::new(&run.file);
     inner.coresident_signature().with_context(|| {
         format!(
-            "no signature for {}: expected a SIGSTRUCT in {}",
+            "no signature for {}: expected a SIGSTRUCT in {}; sign it, or get the file that came with it",
             run.file.display(),
             run.file.with_extension("sig").display()
         )

@@ -30,6 +30,10 @@ impl Platform {
         if programs.is_empty() {
             bail!("softsgx runs real programs, and none was named\nexpected: --program FILE, for v1 and then for v2\nnext: scripts/sgx-build --fast --version 1.0.0 --out target/v1, the same for v2, and then --program target/v1/program.sgxs --program target/v2/program.sgxs");
         }
+        // Before anything is made, and not at the first enclave.
+        if let Err(e) = softsgx_here() {
+            bail!("softsgx does not run here: {e}\nnext: leave --platform and --program out: the run is on sim then");
+        }
         let mut out = Vec::new();
         for path in programs {
             let place = path.display();
@@ -113,4 +117,14 @@ pub(crate) fn software(machine: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 pub(crate) fn software(_: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
     bail!("softsgx runs x86-64 machine code\nexpected: Linux on x86-64\nnext: run on sim")
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn softsgx_here() -> Result<(), String> {
+    baton_host::sgx::detect::software()
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn softsgx_here() -> Result<(), String> {
+    Err("it runs x86-64 machine code under Linux".into())
 }
