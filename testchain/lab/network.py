@@ -136,7 +136,9 @@ class Network:
     def vote(self, proposal, votes=None):
         """votes: {node index: option}; by default all validators say yes. One transaction each, all at once."""
         votes = votes or {i: "yes" for i in range(len(self.powers))}
-        sent = {i: self.nodes[i].tx("gov", "vote", proposal, option, wait=False) for i, option in votes.items()}
+        # On a busy machine each command takes seconds, and the voting period is short.
+        with ThreadPoolExecutor() as pool:
+            sent = dict(zip(votes, pool.map(lambda i: self.nodes[i].tx("gov", "vote", proposal, votes[i], wait=False), votes)))
         for i, tx in sent.items():
             self.nodes[i].wait_tx(tx)
 
