@@ -48,6 +48,8 @@ fn sign_beside(args: &SignArgs, which: Beside, pages: &Pages, key: &SigningKey) 
         }
     };
     let sig = args.out.with_extension("sig");
+    let io = |e: std::io::Error| Failure::input(format!("{}: {e}", args.out.display()));
+    args.out.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(io)?;
     write(&args.out, &image.sgxs)?;
     write(&sig, &image.sigstruct)?;
     out.both("measurement", "measurement", image.measurement().map_err(Failure::input)?);
@@ -166,7 +168,7 @@ fn inside(out: &mut Report, path: &Path, bytes: &[u8], pages: &Pages) -> Result<
 /// A program beside the keeper.
 fn inside_beside(out: &mut Report, which: Beside, pages: &Pages) -> Result<(), Failure> {
     let slot = pages.slot().map_err(Failure::refused)?;
-    out.both("program", "program", format!("baton-enclave {}", slot.version));
+    out.both("program", "program", slot.version);
     if which == Beside::Lifeboat {
         match minicbor::decode::<baton_enclave::lifeboat::Config>(&slot.policy) {
             Ok(config) => {

@@ -3,12 +3,13 @@
 //! It asks the node's daemon and nobody else, draws what it says, and changes nothing. While the daemon is away it shows what was
 //! known last, and says so.
 
-use std::io::{IsTerminal, Read, Write};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyModifiers};
+use ratatui::style::Style;
+use ratatui::widgets::Paragraph;
+use ratatui::{DefaultTerminal, Frame};
 use serde_json::Value;
 
 use super::node::{date_row, home};
@@ -72,98 +73,63 @@ pub fn watch(args: &WatchArgs) -> Result<Report, Failure> {
     shown.ask(&daemon);
     if args.once || args.at.json || !std::io::stdout().is_terminal() {
         let mut out = Report::new();
-        let text = written(&page(&shown, args.width.into(), args.height.into()), false);
+        let text = written(&page(&shown, args.width.into(), args.height.into()));
         out.text(text.trim_end()).field("page", text).field("status", shown.status.clone()).field("away", shown.away.clone());
         return Ok(out);
     }
-    live(&daemon, &mut shown, args).map_err(Failure::input)?;
+    live(&daemon, &mut shown).map_err(Failure::input)?;
     Ok(Report::new())
 }
 
-/// The terminal gives keys at once and does not echo them; as it was when this is dropped.
-struct Keys;
-
-impl Keys {
-    fn set(how: &[&str]) {
-        // Without stty, q and the enter key do.
-        let _ = Command::new("stty").args(how).stdin(Stdio::inherit()).stderr(Stdio::null()).status();
-    }
-
-    fn take() -> Self {
-        Keys::set(&["-icanon", "-echo"]);
-        Keys
-    }
+fn live(daemon: &Peer, shown: &mut Shown) -> std::io::Result<()> {
+    // As a terminal shows it that is put back as it was, also after a panic.
+    let mut terminal = ratatui::try_init()?;
+    let done = follow(daemon, shown, &mut terminal);
+    ratatui::try_restore()?;
+    done
 }
 
-impl Drop for Keys {
-    fn drop(&mut self) {
-        Keys::set(&["icanon", "echo"]);
-        // The other screen, and the cursor.
-        print!("\x1b[?25h\x1b[?1049l");
-        let _ = std::io::stdout().flush();
-    }
-}
-
-fn live(daemon: &Peer, shown: &mut Shown, args: &WatchArgs) -> std::io::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
-    let _keys = Keys::take();
-    print!("\x1b[?1049h\x1b[?25l");
-    let quits = stop.clone();
-    std::thread::spawn(move || {
-        for byte in std::io::stdin().lock().bytes() {
-            if matches!(byte, Ok(b'q' | b'Q' | 0x1b) | Err(_)) {
-                quits.store(true, Ordering::Relaxed);
-                return;
+fn follow(daemon: &Peer, shown: &mut Shown, terminal: &mut DefaultTerminal) -> std::io::Result<()> {
+    loop {
+        terminal.draw(|frame| draw(shown, frame))?;
+        let again = Instant::now() + EVERY;
+        while let Some(left) = again.checked_duration_since(Instant::now()).filter(|l| !l.is_zero()) {
+            if !event::poll(left)? {
+                continue;
             }
-        }
-    });
-    while !stop.load(Ordering::Relaxed) {
-        let (width, height) = size().unwrap_or((args.width.into(), args.height.into()));
-        let text = written(&page(shown, width, height), true);
-        // Home, each line with its rest cleared, then what is below.
-        let mut out = std::io::stdout().lock();
-        write!(out, "\x1b[H{}\x1b[J", text.trim_end().replace('\n', "\x1b[K\r\n"))?;
-        out.flush()?;
-        drop(out);
-        let mut left = EVERY;
-        while !left.is_zero() && !stop.load(Ordering::Relaxed) {
-            std::thread::sleep(left.min(Duration::from_millis(50)));
-            left = left.saturating_sub(Duration::from_millis(50));
+            match event::read()? {
+                Event::Key(key) if quits(&key) => return Ok(()),
+                Event::Resize(..) => break,
+                _ => {}
+            }
         }
         shown.ask(daemon);
     }
-    Ok(())
 }
 
-/// Columns and lines, as stty says them.
-fn size() -> Option<(usize, usize)> {
-    let said = Command::new("stty").arg("size").stdin(Stdio::inherit()).stderr(Stdio::null()).output().ok()?;
-    let text = String::from_utf8(said.stdout).ok()?;
-    let (lines, columns) = text.trim().split_once(' ')?;
-    Some((columns.parse().ok()?, lines.parse().ok()?)).filter(|(c, l)| *c > 0 && *l > 0)
+/// In raw mode the terminal sends Ctrl-C as a key.
+fn quits(key: &KeyEvent) -> bool {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    matches!(key.code, KeyCode::Char('q' | 'Q') | KeyCode::Esc) || (control && key.code == KeyCode::Char('c'))
 }
 
-/// The page as text, with or without colours.
-fn written(page: &[Line], colours: bool) -> String {
-    let mut out = String::new();
-    for Line(tone, text) in page {
-        let code = match (colours, tone) {
-            (false, _) | (true, Tone::Plain) => "",
-            (true, Tone::Bold) => "\x1b[1m",
-            (true, Tone::Good) => "\x1b[32m",
-            (true, Tone::Bad) => "\x1b[31m",
+fn draw(shown: &Shown, frame: &mut Frame<'_>) {
+    let area = frame.area();
+    let lines = page(shown, area.width.into(), area.height.into()).into_iter().map(|Line(tone, text)| {
+        let style = match tone {
+            Tone::Plain => Style::new(),
+            Tone::Bold => Style::new().bold(),
+            Tone::Good => Style::new().green(),
+            Tone::Bad => Style::new().red(),
         };
-        out.push_str(code);
-        out.push_str(text);
-        if !code.is_empty() {
-            out.push_str("\x1b[0m");
-        }
-        out.push('\n');
-    }
-    out
+        ratatui::text::Line::styled(text, style)
+    });
+    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), area);
+}
+
+/// The page as text.
+fn written(page: &[Line]) -> String {
+    page.iter().map(|Line(_, text)| format!("{text}\n")).collect()
 }
 
 fn text<'v>(v: &'v Value, name: &str) -> &'v str {
@@ -328,11 +294,15 @@ fn example() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use ratatui::style::Color;
+
     use super::*;
 
     fn shown(status: Option<Value>, away: Option<&str>) -> String {
         let shown = Shown { url: "http://127.0.0.1:7710".into(), status, away: away.map(String::from) };
-        written(&page(&shown, 120, 30), false)
+        written(&page(&shown, 120, 30))
     }
 
     #[test]
@@ -370,12 +340,31 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_words_move_no_cursor_and_colours_are_for_terminals_only() {
+    fn a_peers_words_move_no_cursor() {
         let mut s = example();
         s["peers"][0]["url"] = "http://x\u{1b}[2J\n".into();
         let text = shown(Some(s), None);
         assert!(!text.contains('\u{1b}'), "{text:?}");
-        let lines = page(&Shown { status: Some(example()), ..Shown::default() }, 80, 30);
-        assert!(written(&lines, true).contains("\u{1b}[31m"));
+    }
+
+    #[test]
+    fn a_terminal_shows_the_page_and_what_is_wrong_in_red() {
+        let mut terminal = Terminal::new(TestBackend::new(120, 30)).unwrap();
+        let live = Shown { status: Some(example()), ..Shown::default() };
+        terminal.draw(|frame| draw(&live, frame)).unwrap();
+        let buffer = terminal.backend().buffer();
+        let lines: Vec<String> = (0..30).map(|y| (0..120).map(|x| buffer[(x, y)].symbol()).collect::<String>()).collect();
+        let asked = written(&page(&live, 120, 30));
+        assert!(lines.iter().map(|l| l.trim_end()).eq(asked.lines().map(str::trim_end).chain(std::iter::repeat("")).take(30)));
+        let y = lines.iter().position(|l| l.contains("no answer: refused")).unwrap();
+        assert_eq!(buffer[(0, y as u16)].fg, Color::Red);
+    }
+
+    #[test]
+    fn q_escape_and_control_c_quit_and_nothing_else() {
+        let key = |code, modifiers| quits(&KeyEvent::new(code, modifiers));
+        assert!(key(KeyCode::Char('q'), KeyModifiers::NONE) && key(KeyCode::Esc, KeyModifiers::NONE));
+        assert!(key(KeyCode::Char('c'), KeyModifiers::CONTROL));
+        assert!(!key(KeyCode::Char('c'), KeyModifiers::NONE) && !key(KeyCode::Enter, KeyModifiers::NONE));
     }
 }
