@@ -180,8 +180,12 @@ def back(run, snapshot=False):
     glass.witnessed(file, run.tools.folder / "v1.policy.toml")
     heads, at = [b.seat("v1")["head"] for b in run.batons], rpc.height()
     run.t.check(heads == before and at <= min(before), f"no head has moved, with the network at {at}", heads)
-    obeyed(run, file, glass.by_log())
-    behind = [b.seat("v1")["head"] for b in run.batons]
+    # With a snapshot of its own a node needs no order: its state goes back with it.
+    ordered = [0, 1, 2] if snapshot else run.all()
+    if snapshot:
+        restored(run, 3)
+    obeyed(run, file, glass.by_log(), ordered)
+    behind = [run.batons[i].seat("v1")["head"] for i in ordered]
     run.t.check(all(ancestor <= h < old for h, old in zip(behind, before)), f"by the order the heads went back: {behind}", before)
     if not snapshot:
         pace(run, "500ms", restart=True)
@@ -196,7 +200,7 @@ def back(run, snapshot=False):
     run.handed_over()
     run.cross(height)
     run.settled()
-    named_for_ever(run, file, "rewind")
+    named_for_ever(run, file, "rewind", ordered)
 
 
 def rolled_back(run, depth):
@@ -237,11 +241,35 @@ def taken(run):
         node.stop()
     for node in run.net.nodes:
         shutil.copytree(node.home / "data", node.home / "data.snapshot")
+    for baton in run.batons if run.with_baton else ():
+        baton.stop()
+        made = baton.call("snapshot", "create", "--out", bundle(run, baton), "--validator-state", baton.node.home / "data/priv_validator_state.json")
+        run.t.say(f"node{baton.node.index}: baton snapshot create: it stands for height {made['height']}")
+        baton.start()
     height = max(int(json.loads((n.home / "data/priv_validator_state.json").read_text())["height"]) for n in run.net.nodes)
     for node in run.net.nodes:
         run.start_node(node.index)
     run.t.say(f"every node's data folder was copied, at height {height}")
     run.net.wait_height(height + 60)
+
+
+def bundle(run, baton):
+    return run.folder / f"node{baton.node.index}.snapshot"
+
+
+def restored(run, index):
+    """One node's Baton goes back by its own snapshot, on the machine that it is of and on no other."""
+    baton, other = run.batons[index], run.batons[index - 1]
+    for b in (baton, other):
+        b.stop()
+    refused = run._try(lambda: other.call("snapshot", "verify", bundle(run, baton)))
+    run.t.check(not refused, f"node{index}'s snapshot does not open on node{index - 1}'s machine")
+    opened = run._try(lambda: baton.call("snapshot", "verify", bundle(run, baton)))
+    run.t.check(opened and opened["accept"], f"node{index}'s snapshot opens on its own")
+    back = baton.call("snapshot", "restore", bundle(run, baton), "--yes")
+    run.t.check(back["accept"], f"node{index}: baton snapshot restore: height {back['height']}; given up: {'; '.join(back['losses']) or 'nothing'}")
+    for b in (baton, other):
+        b.start()
 
 
 def put_back(run):

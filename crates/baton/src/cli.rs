@@ -27,7 +27,7 @@ mod recovery;
 use orders::{OrderCommand, WitnessCommand};
 pub use platform::{AcceptanceArgs, AttacksArgs, DoctorArgs};
 pub use recovery::{
-    BuildArg, DrillArgs, NodeArgs, SitOutArgs, SitOutReturnArgs, SitOutShowArgs, SnapshotCreateArgs, SnapshotRestoreArgs,
+    BuildArg, DrillArgs, NodeArgs, SeatArgs, SitOutArgs, SitOutReturnArgs, SitOutShowArgs, SnapshotCreateArgs, SnapshotRestoreArgs,
     SnapshotVerifyArgs,
 };
 use recovery::{SitOutCommand, SnapshotCommand};

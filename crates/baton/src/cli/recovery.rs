@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use baton_attest::identity::Measurement;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::world::Named;
@@ -55,6 +56,26 @@ pub struct NodeArgs {
     pub build: BuildArg,
 }
 
+/// Which seat: of a node's home, or of a node in an embedded network's folder.
+#[derive(Args, Clone, Debug)]
+pub struct SeatArgs {
+    /// An embedded network's folder, which `baton demo --keep` made
+    #[arg(value_name = "DIR", requires = "node", conflicts_with = "home")]
+    pub folder: Option<PathBuf>,
+    /// With DIR: the node
+    #[arg(long, value_name = "NAME", requires = "folder")]
+    pub node: Option<String>,
+    /// With DIR: the build whose files they are
+    #[arg(long, value_enum, default_value_t = BuildArg::V1)]
+    pub build: BuildArg,
+    /// The home of a node whose daemon is stopped
+    #[arg(long, value_name = "DIR", required_unless_present = "folder")]
+    pub home: Option<PathBuf>,
+    /// With --home: MRENCLAVE of the build; not needed where the home has one build
+    #[arg(long, value_name = "HEX", requires = "home")]
+    pub measurement: Option<Measurement>,
+}
+
 /// A build by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BuildArg {
@@ -79,13 +100,13 @@ impl From<BuildArg> for Named {
 /// Arguments of `baton snapshot create`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = examples!(
+    "baton snapshot create --home /var/lib/baton --out n.snapshot --validator-state data/priv_validator_state.json",
     "baton snapshot create demo --node node0 --build v2 --out node0.snapshot",
-    "baton snapshot create demo --node node0 --out n.snapshot --validator-state data/priv_validator_state.json",
 ))]
 pub struct SnapshotCreateArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub at: NodeArgs,
+    pub at: SeatArgs,
     /// Where the bundle goes
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -101,6 +122,7 @@ pub struct SnapshotCreateArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = examples!(
     "baton snapshot verify node0.snapshot",
+    "baton snapshot verify n.snapshot --home /var/lib/baton",
     "baton snapshot verify node0.snapshot --at demo --node node0 --build v2",
 ))]
 pub struct SnapshotVerifyArgs {
@@ -116,6 +138,9 @@ pub struct SnapshotVerifyArgs {
     /// The build
     #[arg(long, value_enum, default_value_t = BuildArg::V1)]
     pub build: BuildArg,
+    /// The home of a node whose daemon is stopped: the bundle is opened there
+    #[arg(long, value_name = "DIR", conflicts_with = "folder")]
+    pub home: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -124,6 +149,7 @@ pub struct SnapshotVerifyArgs {
 /// Arguments of `baton snapshot restore`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = examples!(
+    "baton snapshot restore n.snapshot --home /var/lib/baton",
     "baton snapshot restore node0.snapshot demo --node node0 --build v2",
     "baton snapshot restore node0.snapshot demo --node node0 --yes     after reading what is given up",
 ))]
@@ -133,7 +159,7 @@ pub struct SnapshotRestoreArgs {
     pub file: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub at: NodeArgs,
+    pub at: SeatArgs,
     /// Do it although something is given up
     #[arg(long)]
     pub yes: bool,

@@ -253,3 +253,20 @@ fn evidence_in_cbor_is_shown_and_verified_from_the_policys_checkpoint() {
     fs::write(&file, &cut[..cut.len() - 1]).unwrap();
     verify().expect(2);
 }
+
+#[test]
+fn evidence_after_an_absence_is_measured_on_an_embedded_chain() {
+    let shown = baton(&["evidence", "measure", "--devnet", "300", "--absent", "1", "--absent", "300", "--json"]).expect(0).json();
+    let measured = shown["measured"].as_array().unwrap();
+    let absent: Vec<u64> = measured.iter().map(|m| m["absent"].as_u64().unwrap()).collect();
+    assert_eq!(absent, [1, 300]);
+    // One set of validators all the way: one header is enough from any of them.
+    assert!(measured.iter().all(|m| m["headers"] == 1 && m["bytes"].as_u64().unwrap() > 4_000), "{shown}");
+    for bad in ["0", "359"] {
+        let said = baton(&["evidence", "measure", "--devnet", "300", "--absent", bad]).expect(1).err;
+        assert!(said.contains("1 to 358"), "{said}");
+    }
+    baton(&["evidence", "measure"]).expect(2);
+    baton(&["evidence", "measure", "--devnet", "0"]).expect(2);
+    baton(&["evidence", "measure", "--rpc", "http://127.0.0.1:9"]).expect(2);
+}
