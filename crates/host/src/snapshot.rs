@@ -463,6 +463,9 @@ fn meaning(now: State, then: State) -> &'static str {
     }
 }
 
+/// What the folders begin with in which a restore leaves what stood there; a number follows.
+pub const ASIDE: &str = "before-restore-";
+
 /// Moves what stands in a seat's folder away; escrows only where the bundle brings some, since they are files for everybody.
 fn set_aside(dir: &Path, scratch: &Path) -> Result<Option<PathBuf>, SnapshotError> {
     let moves = |f: &str| dir.join(f).exists() && (f != "escrow" || scratch.join(f).exists());
@@ -471,7 +474,7 @@ fn set_aside(dir: &Path, scratch: &Path) -> Result<Option<PathBuf>, SnapshotErro
     }
     let mut number = 1u32;
     let aside = loop {
-        let path = dir.join(format!("before-restore-{number}"));
+        let path = dir.join(format!("{ASIDE}{number}"));
         if !path.exists() {
             break path;
         }

@@ -13,6 +13,7 @@ use baton_core::log::{
     Event, LogEntry, LogHash, LogState, consistency_proof, leaf_hash, verify_consistency,
 };
 use baton_core::note::{Checkpoint, MAX_NOTE_LEN};
+use baton_host::snapshot::ASIDE;
 use serde_json::{Value, json};
 
 use crate::cli::{LogArgs, LogShowArgs};
@@ -154,6 +155,8 @@ fn look(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<(
         .filter_map(Result::ok)
         // A link may lead in a circle.
         .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        // What a restore took the place of is the same log, older or newer; it counts where it is named itself.
+        .filter(|e| !e.file_name().to_string_lossy().starts_with(ASIDE))
         .map(|e| e.path())
         .collect();
     below.sort();

@@ -82,6 +82,10 @@ fn a_snapshot_before_and_after_the_barrier_comes_back_and_says_what_it_costs() {
     assert!(ran.err.contains("Confirmed back to Holding") && ran.err.contains("--yes"), "{}", ran.err);
     let ran = restore(&before, &demo, "node0", &["--yes"]).expect(0);
     assert!(ran.row("before").contains("before-restore-"), "{}", ran.out);
+    let seat = demo.join("nodes/node0/v1");
+    assert!(std::fs::read_dir(&seat).unwrap().any(|e| e.unwrap().file_name().to_string_lossy().starts_with("before-restore-")));
+    let shown = baton(&["log", "verify", seat.to_str().unwrap()]).expect(0);
+    assert!(shown.out.contains("1 log, "), "what was set aside is no second log: {}", shown.out);
     let mut w = World::open(&demo, 0, 0, baton::world::Platform::Sim).unwrap();
     assert_eq!(w.status(0, Named::V1).unwrap().state, State::Holding);
     w.seat(0, Named::V1).unwrap();
