@@ -231,6 +231,19 @@ impl Net {
         }
     }
 
+    /// Waits until a page answers with a code; what it says then.
+    pub fn until_page(&self, i: usize, path: &str, code: u16) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let got = self.page(i, path).unwrap();
+            if got.0 == code {
+                return got.1;
+            }
+            assert!(Instant::now() < end, "{path} of node{i} never {code}: {got:?}\n{}", self.log(i));
+            sleep(Duration::from_millis(50));
+        }
+    }
+
     pub fn log(&self, i: usize) -> String {
         std::fs::read_to_string(self.dir.path().join(format!("node{i}.log"))).unwrap_or_default()
     }
