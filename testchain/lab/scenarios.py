@@ -4,7 +4,7 @@ import time
 
 from .baton import Refused, call
 from .ceremony import ceremony
-from .emergencies import emergency, order, rewind, snapshot
+from .emergencies import break_at_x1, emergency, order, rewind, snapshot
 from .liar import Liar
 from .network import DENOM, TOKENS_PER_POWER, cancel_message, free_ports
 from .rpc import DOWN, Rpc, until
@@ -215,18 +215,7 @@ def skipped(run):
 def broken(run):
     """The new binary panics at X+1; operators go back by the chain's own `rollback`, and skip the upgrade."""
     run.begin()
-    for node, baton in zip(run.net.nodes, run.batons):
-        if run.cosmovisor:
-            run.install_new(node, baton, binary="testchaind-v2-broken")
-    run.deliver()
-    height = run.upgrade_voted()
-    run.handed_over()
-    if not run.cosmovisor:
-        run.wait_halt(height)
-        run.replace_binaries(binary="testchaind-v2-broken")
-    for node in run.net.nodes:
-        until(f"node{node.index} to break at {height + 1}", lambda n=node: "broken on purpose" in n.log.read_text(errors="replace"), 180)
-    run.t.say(f"the new binary panics at {height + 1} on every node; no vote is possible")
+    height = break_at_x1(run)
     roll_back(run, height)
     run.net.wait_height(height + 5, timeout=180)
     rpc = run.net.up().rpc

@@ -5,14 +5,15 @@
 
 use std::time::{Duration, Instant};
 
-use baton_attest::identity::{Attributes, Identity, Measurement, PLATFORM_SGX, Signer};
 use baton_chain::authorize::Judge;
 use baton_chain::evidence::AtXEvidence;
 use baton_chain::light::LightClient;
+use baton_core::platform::Platform as _;
 use baton_core::policy::{Admission, Origin, Policy};
 use baton_host::chain::ChainSource;
 use baton_host::gather::Gather;
 use baton_host::rpc::{RpcConfig, RpcSource};
+use baton_host::shares::HostRandom;
 use serde_json::json;
 
 use crate::cli::EvidenceMeasureArgs;
@@ -114,8 +115,9 @@ fn one(source: &dyn ChainSource, policy: &Policy, proposal: u64, x: u64, absent:
     let evidence = gather.at_x(&trusted, proposal, x).map_err(Failure::refused)?;
     let headers = evidence.x.path.blocks.len();
     let bytes = evidence.to_cbor();
-    let own = nobody();
-    let judge = Judge { policy: &policy.chain, rules: &policy.builds, own: &own, light: &light, admission: Admission::Any };
+    // Who judges is named by no plan, and changes nothing of what is judged.
+    let nobody = HostRandom::default();
+    let judge = Judge { policy: &policy.chain, rules: &policy.builds, own: nobody.identity(), light: &light, admission: Admission::Any };
     let mut times = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let begun = Instant::now();
@@ -126,19 +128,4 @@ fn one(source: &dyn ChainSource, policy: &Policy, proposal: u64, x: u64, absent:
     times.sort_unstable();
     let at = |i: usize| times.get(i).copied().unwrap_or_default();
     Ok(Measured { absent, headers, bytes: bytes.len(), fastest: at(0), median: at(ROUNDS / 2) })
-}
-
-/// An identity that no plan names: only who judges, never what is judged.
-fn nobody() -> Identity {
-    Identity {
-        platform_tag: PLATFORM_SGX,
-        measurement: Measurement([0; 32]),
-        signer: Signer([0; 32]),
-        product_id: 0,
-        svn: 0,
-        attributes: Attributes { flags: 0, xfrm: 0 },
-        misc_select: 0,
-        config_id: [0; 64],
-        config_svn: 0,
-    }
 }

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use baton_attest::identity::encode;
 use baton_attest::pki::{CollateralSpec, PlatformSpec};
@@ -32,6 +32,7 @@ use crate::cli::ceremony::{BoatArgs, BoatJoinArgs, BoatNewArgs, BoatOpenArgs, Bo
 use crate::cli::NodeArgs;
 use crate::files::{read, write};
 use crate::output::{Failure, Report};
+use crate::times::unix_now;
 
 const SESSION: &str = "session.attested";
 const HELLO: &str = "hello";
@@ -196,7 +197,7 @@ pub fn request(args: &BoatRequestArgs) -> Result<Report, Failure> {
     let any = |e: anyhow::Error| Failure::input(format!("{e:#}"));
     let mut at = find(&NodeArgs { folder: args.at.folder.clone(), node: args.at.node.clone(), build: args.at.build })?;
     // A lifeboat has no chain: witnesses' dates are its time, and collateral of today fits them.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = unix_now();
     let collateral = at.world.pki.collateral(&CollateralSpec::at(now)).map_err(Failure::input)?.to_json().into_bytes();
     let (node, which) = (at.node, at.which);
     let seat = at.world.seat(node, which).map_err(any)?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use baton_attest::sgxs::sim_contents;
 use baton_attest::sigstruct::{SIGSTRUCT_LEN, SigningKey, Sigstruct, check_sigstruct};
 use baton_core::policy::Policy;
+use baton_enclave::sim::Image;
 use baton_host::sgx::convert::{Layout, MAX_ELF_BYTES};
 use baton_host::sgx::image::{ImageError, MAX_SGXS_BYTES, Pages};
 use baton_host::sgx::inspect::Inspection;
@@ -47,17 +48,26 @@ fn sign_beside(args: &SignArgs, which: Beside, pages: &Pages, key: &SigningKey) 
             sign::lifeboat(pages, &development_tcb(&pki()?)?, key, args.svn).map_err(at)?
         }
     };
-    let sig = args.out.with_extension("sig");
     let io = |e: std::io::Error| Failure::input(format!("{}: {e}", args.out.display()));
     args.out.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(io)?;
+    write_build(args, &image, key, None, &mut out)?;
+    Ok(out)
+}
+
+/// Writes image and SIGSTRUCT, and says what they are.
+fn write_build(args: &SignArgs, image: &Image, key: &SigningKey, policy: Option<&Policy>, out: &mut Report) -> Result<(), Failure> {
+    let sig = args.out.with_extension("sig");
     write(&args.out, &image.sgxs)?;
     write(&sig, &image.sigstruct)?;
     out.both("measurement", "measurement", image.measurement().map_err(Failure::input)?);
     out.both("signer", "signer", key.signer());
     out.field("svn", args.svn).row("svn", args.svn);
+    if let Some(policy) = policy {
+        out.both("policy", "policy_digest", policy.digest());
+    }
     out.field("sgxs", args.out.display().to_string()).field("sig", sig.display().to_string());
     out.row("files", format!("{} ({} bytes), {}", args.out.display(), image.sgxs.len(), sig.display()));
-    Ok(out)
+    Ok(())
 }
 
 /// Puts a policy into a program, and signs.
@@ -81,16 +91,8 @@ pub fn sign(args: &SignArgs) -> Result<Report, Failure> {
             listed.join(" or "), key.signer()
         )));
     }
-    let sig = args.out.with_extension("sig");
-    write(&args.out, &image.sgxs)?;
-    write(&sig, &image.sigstruct)?;
     let mut out = Report::new();
-    out.both("measurement", "measurement", image.measurement().map_err(Failure::input)?);
-    out.both("signer", "signer", key.signer());
-    out.field("svn", args.svn).row("svn", args.svn);
-    out.both("policy", "policy_digest", policy.digest());
-    out.field("sgxs", args.out.display().to_string()).field("sig", sig.display().to_string());
-    out.row("files", format!("{} ({} bytes), {}", args.out.display(), image.sgxs.len(), sig.display()));
+    write_build(args, &image, &key, Some(&policy), &mut out)?;
     out.text("check it anywhere: `baton measure` says the same, and sha256sum of the .sgxs file is the measurement");
     Ok(out)
 }

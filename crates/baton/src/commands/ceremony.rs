@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use baton_attest::identity::encode;
 use baton_attest::pki::{CollateralSpec, DevPki, PlatformSpec};
@@ -31,6 +31,7 @@ use crate::cli::ceremony::{BoxArgs, CeremonySignArgs, CeremonyVerifyArgs, NewArg
 use crate::files::{read, read_chain_policy, read_quote_policy, read_text, write};
 use crate::output::{Failure, Report};
 use crate::world::platform::software;
+use crate::times::unix_now;
 
 const ATTESTED_BYTES: usize = MAX_TRANSCRIPT_BYTES + (256 << 10);
 
@@ -41,7 +42,7 @@ pub(crate) fn pki() -> Result<DevPki, Failure> {
 
 /// Collateral for them, of now.
 pub(crate) fn collateral(pki: &DevPki) -> Result<Vec<u8>, Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = unix_now();
     Ok(pki.collateral(&CollateralSpec::at(now)).map_err(Failure::input)?.to_json().into_bytes())
 }
 

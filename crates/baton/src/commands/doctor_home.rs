@@ -6,7 +6,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use baton_attest::sigstruct::check_sigstruct;
 use baton_host::chain::Trouble;
@@ -20,7 +19,7 @@ use crate::node::config::{Config, Home, HomeError, PlatformName};
 use crate::node::machine::{BuildFile, builds};
 use crate::node::ops::{Op, Operator};
 use crate::output::{Failure, Report};
-use crate::times::{parse_time, show_about, show_time};
+use crate::times::{parse_time, show_about, show_time, unix_now};
 
 /// Less free disk than this is a fail, in KiB: sealed files and evidence need a fraction of it.
 const LEAST_DISK_KIB: u64 = 200 << 10;
@@ -76,10 +75,6 @@ fn text<'v>(v: &'v Value, name: &str) -> &'v str {
 
 fn list<'v>(v: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
     v[name].as_array().into_iter().flatten()
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 /// Looks at everything.

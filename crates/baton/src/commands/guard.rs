@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -17,6 +17,7 @@ use crate::node::config::Home;
 use crate::node::machine::BuildFile;
 use crate::node::ops::{Op, Operator};
 use crate::output::{Exit, Failure, Report, finish};
+use crate::times::unix_now;
 
 /// Runs a command only if its build holds the keyring durably on this machine. It reads two small files and starts
 /// no enclave, so it answers at once, whether or not the daemon runs.
@@ -73,7 +74,7 @@ struct HookLog {
 
 impl HookLog {
     fn say(&self, text: &str) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let now = unix_now();
         let line = format!("{} {}\n", crate::times::show_time(now), text.trim().replace('\n', " | "));
         eprint!("{line}");
         if let Ok(mut f) = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path) {

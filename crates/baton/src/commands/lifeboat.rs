@@ -3,7 +3,6 @@
 //! It runs what a real release runs: ceremony, lifeboats, escrow, order, witnesses, target. Only the notice is a second, and
 //! holders' keys are made on the spot; with `--published` real holders answer by file, see [`super::lifeboat_answers`].
 
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use baton_attest::identity::{PlatformId, encode};
 use baton_attest::pki::PlatformSpec;
@@ -38,6 +37,7 @@ use super::ceremony::{collateral, development_tcb, pki};
 use crate::cli::ceremony::DrillArgs;
 use crate::files::read_text;
 use crate::output::{Failure, Report};
+use crate::times::unix_now;
 
 pub(super) const CHAIN: &str = "baton-drill-1";
 pub(super) const NOTICE_SECS: u64 = 1;
@@ -207,7 +207,7 @@ impl Stage {
             from,
             sequence: 1,
             expiry_height: u64::MAX,
-            expiry_secs: now().saturating_add(86_400),
+            expiry_secs: unix_now().saturating_add(86_400),
             reason: "drill".into(),
             action: Action::Handover { to: *target.platform.identity() },
         };
@@ -242,10 +242,6 @@ pub(super) fn random_bytes() -> [u8; 32] {
     out
 }
 
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
-}
-
 pub(super) fn witness() -> Result<Cosigner, Failure> {
     Cosigner::from_seed("drill.example", &[1; 32]).ok_or_else(|| bad("no witness"))
 }
@@ -255,7 +251,7 @@ pub(super) fn public_log(memo: &str, release: &str) -> Result<OrderLog, String> 
     let mut log = OrderLog::new(CHAIN, &random_bytes());
     let mut w = Witness::new(witness().map_err(|e| e.to_string())?, InMemory::default());
     w.know(&orders_origin(CHAIN), log.public_key());
-    let at = now();
+    let at = unix_now();
     let mut witnesses = [w];
     log.append(memo);
     let mut refused = log.cosign(&mut witnesses, at);

@@ -26,9 +26,10 @@ use ed25519_dalek::{Signer as _, SigningKey as CouncilSigner};
 
 use super::boat::Place;
 use super::ceremony::{read_boxes, read_transcript};
-use super::lifeboat::{CHAIN, DrillTarget, NOTICE_SECS, bad, now, public_log, random_bytes, witness};
+use super::lifeboat::{CHAIN, DrillTarget, NOTICE_SECS, bad, public_log, random_bytes, witness};
 use crate::cli::ceremony::DrillArgs;
 use crate::output::{Failure, Report};
+use crate::times::unix_now;
 
 /// Asks the real holders.
 pub fn drill(args: &DrillArgs, published: &Path, dir: &Path) -> Result<Report, Failure> {
@@ -99,7 +100,7 @@ fn order(from: baton_attest::identity::Digest32, target: &DrillTarget, signer: &
         from,
         sequence: 1,
         expiry_height: u64::MAX,
-        expiry_secs: now().saturating_add(7 * 86_400),
+        expiry_secs: unix_now().saturating_add(7 * 86_400),
         reason: "drill: a canary, no seed".into(),
         action: Action::Handover { to: *target.platform.identity() },
     };

@@ -1,7 +1,6 @@
 //! `baton order log`: keeps the log of orders, asks witnesses, and says since when something is public and when its notice ends.
 //! `baton order carry`: shows an order to an enclave of a network.
 
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use baton_core::order::Action;
 use baton_core::order::signed::SignedOrder;
@@ -17,7 +16,7 @@ use super::snapshot::find;
 use crate::cli::{NodeArgs, OrderCarryArgs, OrderLogArgs};
 use crate::files::read_valid_policy;
 use crate::output::{Failure, Report};
-use crate::times::{show_duration, show_time};
+use crate::times::{show_duration, show_time, unix_now};
 use crate::world::Named;
 
 /// Keeps the log.
@@ -60,10 +59,6 @@ pub fn keep(args: &OrderLogArgs) -> Result<Report, Failure> {
     }
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
-}
-
 /// Since when an order is dated, and when its notice ends.
 fn notice(out: &mut Report, file: &LogFile, order: &SignedOrder, policy: &Policy) -> Result<Report, Failure> {
     let witnesses = policy.witnesses.as_ref().ok_or_else(|| Failure::refused("the policy names no witnesses: only a transaction makes an order public"))?;
@@ -92,8 +87,8 @@ fn notice(out: &mut Report, file: &LogFile, order: &SignedOrder, policy: &Policy
     report.row("anybody checks", format!("the log {} at each witness; the leaf is the memo above", file.log.origin()));
     match newest >= ends {
         true => report.verdict(true, "the notice is over, and a checkpoint of after it is here: carry the order to the enclaves"),
-        false if now() >= ends => report.verdict(false, "the notice is over: let the witnesses cosign once more (the same command again)"),
-        false => report.verdict(false, format!("{} to go", show_duration(ends.saturating_sub(now())))),
+        false if unix_now() >= ends => report.verdict(false, "the notice is over: let the witnesses cosign once more (the same command again)"),
+        false => report.verdict(false, format!("{} to go", show_duration(ends.saturating_sub(unix_now())))),
     };
     Ok(report)
 }

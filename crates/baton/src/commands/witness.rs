@@ -4,7 +4,6 @@
 //! can only make it answer "409, ask from here" once more.
 
 use std::io::Read;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use baton_core::log::LogHash;
 use baton_core::witness::Cosigner;
@@ -15,6 +14,7 @@ use tiny_http::{Header, Method, Request, Response, Server};
 use super::order::{read_key, write_new};
 use crate::cli::{WitnessKeyArgs, WitnessRunArgs};
 use crate::output::{Failure, Report};
+use crate::times::unix_now;
 
 /// Origin -> size and root of the largest checkpoint that was cosigned.
 const SEEN: TableDefinition<&str, (u64, [u8; 32])> = TableDefinition::new("seen");
@@ -109,7 +109,7 @@ fn answer(witness: &mut Witness<OnDisk>, mut request: Request) -> std::io::Resul
     }
     let mut body = Vec::new();
     request.as_reader().take(MAX_REQUEST_BYTES as u64 + 1).read_to_end(&mut body)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = unix_now();
     let text = String::from_utf8(body).unwrap_or_default();
     match witness.add_checkpoint(&text, now) {
         Ok(lines) => request.respond(Response::from_string(lines)),

@@ -4,7 +4,7 @@
 //! was seen, against this machine's clock.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use baton_attest::quote::Collateral;
 use baton_host::chain::ChainSource;
@@ -12,6 +12,7 @@ use baton_host::gather::header_time;
 use serde_json::{Value, json};
 
 use super::{Node, orders};
+use crate::times::unix_now;
 
 /// How often collateral is looked at.
 const COLLATERAL_EVERY: Duration = Duration::from_secs(60);
@@ -50,7 +51,7 @@ pub(super) fn refresh(node: &mut Node) {
 /// The time that dates are held against, unix seconds.
 pub(super) fn now(node: &Node) -> u64 {
     match node.shared.view().time {
-        0 => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+        0 => unix_now(),
         time => time,
     }
 }

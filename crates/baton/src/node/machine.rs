@@ -14,6 +14,7 @@ use baton_host::link::Launcher;
 use baton_host::sgx::image::{MAX_SGXS_BYTES, Pages};
 
 use super::config::{EnclaveConfig, PlatformName};
+use crate::world::platform::software;
 
 /// The development PKI of a seed.
 pub fn dev_pki(seed: u64) -> Result<DevPki> {
@@ -34,7 +35,7 @@ impl Here {
         let machine = Rc::new(Machine::new(&pki, &config.dev_machine, &PlatformSpec::default())?);
         let launcher: Rc<dyn Launcher> = match config.platform {
             PlatformName::Sim => machine.clone(),
-            PlatformName::Softsgx => soft(&machine)?,
+            PlatformName::Softsgx => software(&machine)?,
         };
         Ok(Here { pki, machine, launcher })
     }
@@ -54,16 +55,6 @@ impl Here {
         let spec = CollateralSpec::at(block_time.saturating_sub(3600));
         Ok(self.pki.collateral(&spec)?.to_json().into_bytes())
     }
-}
-
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn soft(machine: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
-    Ok(Rc::new(baton_host::sgx::soft::SoftMachine::new(machine.clone())))
-}
-
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-fn soft(_: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
-    bail!("softsgx runs x86-64 machine code\nexpected: Linux on x86-64\nnext: set enclave.platform to sim")
 }
 
 /// A build in the node's folder.

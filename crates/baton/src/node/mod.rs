@@ -44,6 +44,7 @@ use machine::{BuildFile, Here};
 use peers::Peer;
 use shared::Shared;
 use sources::Sources;
+use crate::times::unix_now;
 
 /// Longest wait between two tries of a step that failed.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
@@ -226,7 +227,7 @@ impl Node {
         self.step("log", &mut done, |n| n.store_logs());
         self.refresh();
         dates::refresh(self);
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let now = unix_now();
         self.recent.extend(done.iter().map(|d| (now, d.clone())));
         self.recent.drain(..self.recent.len().saturating_sub(MAX_RECENT));
         self.share();

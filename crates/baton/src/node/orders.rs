@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use baton_attest::identity::{Digest32, Identity, Measurement};
@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use tendermint_proto::types::SignedHeader;
 
 use super::{Done, Node, trusted};
-use crate::times::show_time;
+use crate::times::{show_time, unix_now};
 
 /// Folder of the home.
 const FOLDER: &str = "orders";
@@ -115,10 +115,6 @@ enum Now {
 enum Public {
     Chain(Box<Included>),
     Log(Box<LogFile>),
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 fn name_of(digest: &Digest32) -> String {
