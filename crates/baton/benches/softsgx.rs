@@ -39,7 +39,7 @@ mod linux {
     use baton_host::link::Launcher;
     use baton_host::relay::{self, Channel};
     use baton_host::seat::{Seat, SeatError};
-    use baton_host::sgx::convert::Layout;
+    use baton_host::sgx::sign::Layout;
     use baton_host::sgx::sign;
     use baton_host::sgx::soft::SoftMachine;
     use softsgx::Mode;

@@ -1,11 +1,10 @@
 //! Real SGX enclaves on the host's side: conversion, signature, inspection, and running them.
 //!
-//! [`convert`] makes pages of a program, [`image`] takes streams apart and puts policies in, [`sign`] makes
-//! the build that people vote on, [`inspect`] says what is in one. [`launch`] runs it behind frames on any
+//! [`image`] takes streams apart and puts policies in, [`sign`] makes the build that people vote on from a
+//! program, [`inspect`] says what is in one. [`launch`] runs it behind frames on any
 //! loader of Fortanix's runner, [`soft`] on a software SGX CPU with quotes of the development PKI,
 //! [`hard`] on the machine's own.
 
-pub mod convert;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod detect;
 pub mod image;

@@ -13,7 +13,11 @@
 
 // Layouts of KEYREQUEST, REPORT and the like are this crate's own, although others here have them too: it stands
 // alone for those who use it without the rest, and checks the rest as something that was written twice.
+#[cfg(feature = "cli")]
+pub mod development;
 mod device;
+#[cfg(feature = "elf")]
+pub mod elf;
 mod hook;
 mod image;
 mod platform;

@@ -1,12 +1,15 @@
-//! `softsgx run FILE.sgxs`: an enclave of the Fortanix EDP target on a software SGX CPU.
+//! `softsgx run FILE`: an enclave of the Fortanix EDP target on a software SGX CPU, from an `.sgxs` file and its
+//! signature, or from the ELF file that cargo built.
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use softsgx::{Device, Mode, Platform};
+use enclave_runner_sgx::EnclaveBuilder;
+use softsgx::elf::{self, Layout, MAX_ELF_BYTES};
+use softsgx::{Device, Mode, Platform, development};
 
 /// A software SGX CPU: runs .sgxs enclaves for development and tests. It protects nothing.
 #[derive(Parser)]
@@ -18,7 +21,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run an enclave; its signature must lie beside it as FILE.sig.
+    /// Run an enclave: an .sgxs file with its signature beside it as .sig, or the ELF file that cargo built.
     #[command(
         after_help = "Examples:\n  softsgx run hello.sgxs\n  softsgx run --mode trap --counters hello.sgxs -- argument\n\n\
         As cargo's runner (.cargo/config.toml):\n  [target.x86_64-fortanix-unknown-sgx]\n  runner = [\"softsgx\", \"run\"]"
@@ -28,7 +31,7 @@ enum Command {
 
 #[derive(Parser)]
 struct Run {
-    /// The enclave, an SGXS stream.
+    /// The enclave: an SGXS stream, or an ELF file, which is converted and signed with a key that everybody has.
     file: PathBuf,
     /// Arguments of the enclave's program.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -45,6 +48,15 @@ struct Run {
     /// Print the counters at the end.
     #[arg(long)]
     counters: bool,
+    /// For an ELF file: heap in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    heap: u64,
+    /// For an ELF file: stack of each thread in KiB.
+    #[arg(long, value_name = "KIB", default_value_t = 1024)]
+    stack: u64,
+    /// For an ELF file: threads that may be inside at once. Tests run on as many as cargo was told, and one more.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    threads: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -66,7 +78,8 @@ fn main() -> ExitCode {
 }
 
 fn run_enclave(run: &Run) -> anyhow::Result<()> {
-    check_file(&run.file)?;
+    let mut made = Vec::new();
+    let inner = open(run, &mut made)?;
     let platform = match &run.platform {
         Some(path) => Platform::open_or_create(path)?,
         None => Platform::from_seed([0; 32]),
@@ -81,14 +94,6 @@ fn run_enclave(run: &Run) -> anyhow::Result<()> {
         .mode(mode)
         .strict(run.strict)
         .build()?;
-    let mut inner = enclave_runner_sgx::EnclaveBuilder::new(&run.file);
-    inner.coresident_signature().with_context(|| {
-        format!(
-            "no signature for {}: expected a SIGSTRUCT in {}; sign it, or get the file that came with it",
-            run.file.display(),
-            run.file.with_extension("sig").display()
-        )
-    })?;
     let mut builder = enclave_runner::EnclaveBuilder::new(inner);
     builder.args(&run.args);
     let result = builder
@@ -100,21 +105,45 @@ fn run_enclave(run: &Run) -> anyhow::Result<()> {
     result
 }
 
-/// Says what a file is that is no SGXS stream, before the reader stumbles over its first bytes.
-fn check_file(path: &Path) -> anyhow::Result<()> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+/// The enclave and its signature, as the runner takes them; `made` keeps a stream that lies in no file.
+fn open<'m>(run: &'m Run, made: &'m mut Vec<u8>) -> anyhow::Result<EnclaveBuilder<'m, Device>> {
+    let place = run.file.display();
+    let bytes = std::fs::read(&run.file).with_context(|| place.to_string())?;
     if bytes.starts_with(b"\x7fELF") {
-        bail!(
-            "{} is an ELF file, expected an SGXS stream: convert it (ftxsgx-elf2sgxs, or your project's own tool), sign the result, \
-             and run that; as cargo's runner use a script that does all three",
-            path.display()
-        );
+        *made = convert(run, &bytes).with_context(|| place.to_string())?;
+        let mut inner = EnclaveBuilder::new_from_memory(made);
+        inner.sigstruct(development::sign(made).map_err(anyhow::Error::msg)?);
+        return Ok(inner);
     }
     if !bytes.starts_with(b"ECREATE\0") {
         bail!(
-            "{} does not start with ECREATE: it is not an SGXS stream with a size",
-            path.display()
+            "{place} does not start with ECREATE: it is not an SGXS stream with a size, and no ELF file either"
         );
     }
-    Ok(())
+    let mut inner = EnclaveBuilder::new(&run.file);
+    inner.coresident_signature().with_context(|| {
+        format!(
+            "no signature for {place}: expected a SIGSTRUCT in {}; sign it, or get the file that came with it",
+            run.file.with_extension("sig").display()
+        )
+    })?;
+    Ok(inner)
+}
+
+/// The stream of an ELF file's program.
+fn convert(run: &Run, elf: &[u8]) -> anyhow::Result<Vec<u8>> {
+    if elf.len() > MAX_ELF_BYTES {
+        bail!(
+            "it has {} bytes, expected at most {MAX_ELF_BYTES}: leave its debug information out",
+            elf.len()
+        );
+    }
+    let layout = Layout {
+        heap_bytes: run.heap.saturating_mul(1 << 20),
+        stack_bytes: run.stack.saturating_mul(1 << 10),
+        threads: run.threads,
+        // A panic's text reaches the terminal.
+        debug: true,
+    };
+    Ok(elf::convert(elf, &layout)?.to_sgxs()?)
 }

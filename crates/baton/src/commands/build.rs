@@ -6,10 +6,9 @@ use baton_attest::sgxs::sim_contents;
 use baton_attest::sigstruct::{SIGSTRUCT_LEN, SigningKey, Sigstruct, check_sigstruct};
 use baton_core::policy::Policy;
 use baton_enclave::sim::Image;
-use baton_host::sgx::convert::{Layout, MAX_ELF_BYTES};
 use baton_host::sgx::image::{ImageError, MAX_SGXS_BYTES, Pages};
 use baton_host::sgx::inspect::Inspection;
-use baton_host::sgx::sign::{self, Beside, SignError};
+use baton_host::sgx::sign::{self, Beside, Layout, MAX_ELF_BYTES, SignError};
 use serde_json::{Value, json};
 
 use crate::cli::{ConvertArgs, MeasureArgs, SignArgs, SigstructArgs};
@@ -21,7 +20,7 @@ use crate::output::{Failure, Report};
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     let elf = read(&args.program, "program", MAX_ELF_BYTES)?;
     let layout = Layout { heap_bytes: args.heap << 20, stack_bytes: args.stack << 10, threads: args.threads, debug: false };
-    let pages = baton_host::sgx::convert::convert(&elf, &layout).map_err(|e| Failure::input(e).at(args.program.display()))?;
+    let pages = sign::convert(&elf, &layout).map_err(|e| Failure::input(e).at(args.program.display()))?;
     let slot = pages.slot().map_err(|e| Failure::input(e).at(args.program.display()))?;
     let sgxs = pages.to_sgxs().map_err(Failure::input)?;
     write(&args.out, &sgxs)?;

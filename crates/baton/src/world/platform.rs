@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use baton_core::policy::Policy;
 use baton_enclave::sim::Machine;
 use baton_host::link::Launcher;
-use baton_host::sgx::convert::Layout;
+use baton_host::sgx::sign::Layout;
 use baton_host::sgx::image::{MAX_SGXS_BYTES, Pages};
 use baton_host::sgx::sign;
 

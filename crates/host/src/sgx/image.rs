@@ -3,12 +3,14 @@
 //! Reading is strict ([`baton_attest::sgxs::measure`]), and stricter still: a page is measured whole or
 //! added without content, so that what is measured is all that is loaded.
 
+use std::ops::{Deref, DerefMut};
+
 use baton_attest::identity::Measurement;
 use baton_attest::sgxs::{self as stream, CHUNK_LEN, PAGE_LEN, SgxsError};
 use baton_core::policy::{Policy, PolicyError};
 use baton_enclave::slot::{self, MARK, SLOT_LEN, Slot, SlotError};
-use sgx_isa::{PageType, SecinfoFlags};
-use sgxs::sgxs::{CanonicalSgxsWriter, MeasECreate, SecinfoTruncated};
+use softsgx::elf;
+pub use softsgx::elf::Page;
 
 /// Largest `.sgxs` file that is read, in bytes (256 MiB).
 pub const MAX_SGXS_BYTES: usize = 256 << 20;
@@ -67,33 +69,28 @@ impl From<PolicyError> for ImageError {
     }
 }
 
-/// One page.
+/// All pages of an enclave, in order, with what Baton puts into them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Offset in the enclave, bytes.
-    pub offset: u64,
-    /// SECINFO.FLAGS.
-    pub flags: u64,
-    /// Measured content; `None` for a page that is added empty.
-    pub data: Option<Box<[u8; PAGE_LEN]>>,
-}
+pub struct Pages(elf::Pages);
 
-impl Page {
-    /// True for a thread control structure.
-    pub fn is_thread(&self) -> bool {
-        SecinfoFlags::from_bits_truncate(self.flags).page_type() == PageType::Tcs as u8
+impl Deref for Pages {
+    type Target = elf::Pages;
+
+    fn deref(&self) -> &elf::Pages {
+        &self.0
     }
 }
 
-/// All pages of an enclave, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pages {
-    /// Size of the address range, bytes.
-    pub size: u64,
-    /// SSAFRAMESIZE, pages.
-    pub ssa_frame_pages: u32,
-    /// The pages.
-    pub pages: Vec<Page>,
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut elf::Pages {
+        &mut self.0
+    }
+}
+
+impl From<elf::Pages> for Pages {
+    fn from(pages: elf::Pages) -> Self {
+        Pages(pages)
+    }
 }
 
 fn failed(e: impl std::fmt::Display) -> ImageError {
@@ -107,7 +104,7 @@ impl Pages {
         if measured.unmeasured_chunks != 0 {
             return Err(ImageError::Unmeasured { got: measured.unmeasured_chunks });
         }
-        let mut out = Pages { size: measured.size, ssa_frame_pages: measured.ssa_frame_pages, pages: Vec::new() };
+        let mut out = Pages(elf::Pages { size: measured.size, ssa_frame_pages: measured.ssa_frame_pages, pages: Vec::new() });
         let number = |record: &[u8], at: usize| u64::from_le_bytes(record[at..at + 8].try_into().unwrap_or_default());
         // The order, the lengths and the offsets were checked above.
         let (mut rest, mut chunks) = (bytes, 16);
@@ -142,15 +139,7 @@ impl Pages {
 
     /// Puts the stream together.
     pub fn to_sgxs(&self) -> Result<Vec<u8>, ImageError> {
-        let mut out = Vec::new();
-        let create = MeasECreate { size: self.size, ssaframesize: self.ssa_frame_pages };
-        let mut writer = CanonicalSgxsWriter::new(&mut out, create, true).map_err(failed)?;
-        for page in &self.pages {
-            let secinfo = SecinfoTruncated { flags: SecinfoFlags::from_bits_truncate(page.flags) };
-            let mut content = page.data.as_ref().map(|d| &d[..]);
-            writer.write_page(content.as_mut(), Some(page.offset), secinfo).map_err(failed)?;
-        }
-        Ok(out)
+        self.0.to_sgxs().map_err(failed)
     }
 
     /// MRENCLAVE.

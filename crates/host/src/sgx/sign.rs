@@ -5,16 +5,17 @@ use baton_attest::sigstruct::{SigningKey, SigstructError};
 use baton_core::policy::Policy;
 use baton_enclave::sim::{Image, PRODUCT_ID};
 use baton_enclave::slot;
+use softsgx::elf::ConvertError;
+pub use softsgx::elf::{Layout, MAX_ELF_BYTES};
 
-use super::convert::{ConvertError, Layout, convert};
 use super::image::{ImageError, Pages};
 
 /// Why there is no signed build.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// The ELF file.
-    #[error(transparent)]
-    Convert(#[from] ConvertError),
+    #[error("{0}; build it with scripts/sgx-build")]
+    Convert(ConvertError),
     /// The image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -23,10 +24,21 @@ pub enum SignError {
     Sigstruct(#[from] SigstructError),
 }
 
+impl From<ConvertError> for SignError {
+    fn from(e: ConvertError) -> Self {
+        SignError::Convert(e)
+    }
+}
+
+/// Converts an ELF file of the SGX target. The policy slot is still empty then.
+pub fn convert(elf: &[u8], layout: &Layout) -> Result<Pages, SignError> {
+    Ok(softsgx::elf::convert(elf, layout)?.into())
+}
+
 /// Reads a program: an ELF file of the SGX target, or an image that was converted before, with or without a policy.
 pub fn program(bytes: &[u8], layout: &Layout) -> Result<Pages, SignError> {
     match bytes.starts_with(b"\x7fELF") {
-        true => Ok(convert(bytes, layout)?),
+        true => convert(bytes, layout),
         false => Ok(Pages::from_sgxs(bytes)?),
     }
 }

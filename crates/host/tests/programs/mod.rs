@@ -34,7 +34,7 @@ pub fn ceremony_on(machine: &Rc<Machine>) -> Rc<dyn Launcher> {
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod real {
     use baton_attest::sigstruct::SigningKey;
-    use baton_host::sgx::convert::Layout;
+    use baton_host::sgx::sign::Layout;
     use baton_host::sgx::image::Pages;
     use baton_host::sgx::sign;
     use baton_host::sgx::soft::SoftMachine;

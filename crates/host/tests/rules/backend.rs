@@ -27,7 +27,7 @@ pub fn launcher(machine: &Rc<Machine>) -> Rc<dyn Launcher> {
 mod soft {
     use std::sync::LazyLock;
 
-    use baton_host::sgx::convert::Layout;
+    use baton_host::sgx::sign::Layout;
     use baton_host::sgx::image::Pages;
     use baton_host::sgx::sign;
     use baton_host::sgx::soft::SoftMachine;

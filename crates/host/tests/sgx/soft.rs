@@ -15,7 +15,7 @@ use baton_enclave::wire::Request;
 use baton_host::chain::ChainSource;
 use baton_host::link::{Launcher, LinkError};
 use baton_host::seat::{Seat, SeatError};
-use baton_host::sgx::convert::Layout;
+use baton_host::sgx::sign::Layout;
 use baton_host::sgx::image::Pages;
 use baton_host::sgx::sign;
 use baton_host::sgx::soft::SoftMachine;

@@ -318,6 +318,20 @@ impl Key {
         &keys[usize::from(number) - 1]
     }
 
+    /// Signs whatever the fields now say.
+    pub fn sign_again(&self, sig: &mut sgx_isa::Sigstruct) {
+        let (head, body) = sig.signature_data();
+        let hash = Sha256::new().chain_update(head).chain_update(body).finalize();
+        let (s, q1, q2) = self.sign_sha256_pkcs1v1_5_with_q1_q2(hash).unwrap();
+        let put = |out: &mut [u8; 384], value: Vec<u8>| {
+            *out = [0; 384];
+            out[..value.len()].copy_from_slice(&value);
+        };
+        put(&mut sig.signature, s);
+        put(&mut sig.q1, q1);
+        put(&mut sig.q2, q2);
+    }
+
     /// MRSIGNER.
     pub fn signer(&self) -> [u8; 32] {
         Sha256::digest(self.n()).into()

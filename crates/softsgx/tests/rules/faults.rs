@@ -2,8 +2,11 @@
 
 use softsgx::{Action, Device, Error, Event, Exit, Mode, Registers, key_name};
 
-use crate::build::{CODE, DATA, Enclave, GUARD, MARK, Options, device, platform, with_mode};
-use crate::program::Command;
+use crate::build::{
+    CODE, DATA, Enclave, GUARD, LOCAL, MARK, Options, RW, RX, SIZE, STACK, TCS, TCS_FLAGS, device, platform, tcs,
+    with_mode,
+};
+use crate::program::{Command, program};
 
 fn echoes(enclave: &Enclave) {
     let expected = Registers {
@@ -285,6 +288,90 @@ fn a_hook_sees_every_event_and_can_disturb_it() {
     assert_eq!(faulted(enclave.call(Command::Echo, 0, 0, 0)).0, 11);
     assert_eq!(SEEN.load(Relaxed), 15);
     STEP.store(0, Relaxed);
+}
+
+#[test]
+fn a_hook_sees_ereport_and_eresume_and_can_make_them_fault() {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+    static DISTURB: AtomicBool = AtomicBool::new(false);
+    static SEEN: AtomicU32 = AtomicU32::new(0);
+    let hook = |event: &Event<'_>| {
+        let (bit, vector) = match event {
+            Event::Report { target } => {
+                assert_eq!(target.mr_enclave, [9; 32]);
+                (1, 13)
+            }
+            Event::Resume { .. } => (2, 14),
+            _ => return Action::Proceed,
+        };
+        SEEN.fetch_or(bit, Relaxed);
+        match DISTURB.load(Relaxed) {
+            true => Action::Fault(vector),
+            false => Action::Proceed,
+        }
+    };
+    let device = Device::builder().platform(platform()).hook(hook).build().unwrap();
+    let enclave = Options::default().launch(&device).unwrap();
+    let target = softsgx::TargetInfo {
+        mr_enclave: [9; 32],
+        attributes: Options::default().attributes(),
+        misc_select: 0,
+        config_id: [0; 64],
+        config_svn: 0,
+    };
+    enclave.report(&target, &[0; 64]);
+    faulted(enclave.call(Command::Undefined, 0, 0, 0));
+    DISTURB.store(true, Relaxed);
+    // A machine that lost its enclaves while one was out on a fault; in the kernel's interface, too, it looks like a fault inside.
+    assert_eq!(faulted(enclave.resume()).0, 14);
+    let other = Options::default().launch(&device).unwrap();
+    let mut operands = target.to_bytes().to_vec();
+    operands.resize(576, 0);
+    let mut out = [0u8; 432];
+    let exit = other.call(Command::Report, operands.as_ptr() as u64, out.as_mut_ptr() as u64, 0);
+    assert_eq!(faulted(exit).0, 13);
+    assert_eq!((SEEN.load(Relaxed), out), (3, [0; 432]));
+}
+
+#[test]
+fn eexit_is_patched_only_where_it_stands_once_and_whole() {
+    let eexit = [0xb8, 4, 0, 0, 0, 0x0f, 0x01, 0xd7];
+    let left = |more: &[(u64, Vec<u8>)]| {
+        let mut s = crate::build::Stream::create(SIZE, 1);
+        s.page(CODE, RX, program());
+        for (offset, bytes) in more.iter().filter(|(at, _)| *at < STACK) {
+            s.page(*offset, RX, bytes);
+        }
+        if !more.iter().any(|(at, _)| *at == DATA) {
+            s.page(DATA, RW, &[]);
+        }
+        s.page(STACK, RW, &[]);
+        s.page(LOCAL, RW, &MARK.to_le_bytes());
+        s.page(TCS[0], TCS_FLAGS, &tcs(TCS[0], 2));
+        s.page(TCS[0] + 0x1000, RW, &[]).page(TCS[0] + 0x2000, RW, &[]);
+        for (offset, bytes) in more.iter().filter(|(at, _)| *at > TCS[0]) {
+            s.page(*offset, RX, bytes);
+        }
+        let stream = s.bytes();
+        let device = with_mode(Mode::Patched);
+        let options = Options::default();
+        let mapping = device.launch(&mut &stream[..], &options.sigstruct(&stream), options.attributes(), 0);
+        let enclave = Enclave(std::sync::Arc::new(mapping.unwrap()));
+        echoes(&enclave);
+        // SAFETY: the page is part of the mapping that `enclave` keeps, readable, and nobody writes to it.
+        let code = unsafe { std::slice::from_raw_parts((enclave.base() + CODE) as *const u8, 4096) };
+        code.windows(8).filter(|w| *w == eexit).count()
+    };
+    assert_eq!(left(&[]), 0, "the one way out is patched");
+    assert_eq!(left(&[(0xa000, eexit.to_vec())]), 1, "twice: neither is known to be the way out");
+    let across = |split: usize| {
+        let mut first = vec![0x90; 4096 - split];
+        first.extend(&eexit[..split]);
+        [(0xa000, first), (0xb000, eexit[split..].to_vec())]
+    };
+    for split in 1..8 {
+        assert_eq!(left(&across(split)), 0, "bytes across two pages are not taken for a second one");
+    }
 }
 
 #[test]

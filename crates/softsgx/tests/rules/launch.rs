@@ -48,6 +48,35 @@ fn a_sigstruct_with_any_byte_changed_is_refused() {
 }
 
 #[test]
+fn a_wrong_format_is_refused_by_its_field_even_where_the_signature_holds() {
+    type Change = fn(&mut sgx_isa::Sigstruct);
+    let cases: [(&str, Change); 9] = [
+        ("HEADER", |s| s.header[6] = 1),
+        ("VENDOR", |s| s.vendor = 1),
+        ("HEADER2", |s| s.header2[0] = 2),
+        ("the reserved field at 44", |s| s._reserved1[3] = 1),
+        ("EXPONENT", |s| s.exponent = 65537),
+        ("CET_ATTRIBUTES", |s| s.cet_attributes_mask = 1),
+        ("the reserved field at 910", |s| s._reserved2 = 1),
+        ("the reserved field at 992", |s| s._reserved3[0] = 1),
+        ("the reserved field at 1028", |s| s._reserved4[0] = 1),
+    ];
+    let options = Options::default();
+    let good = options.sigstruct(&stream(1).bytes());
+    let launch = launch_of(&options);
+    let mut unchanged = good.clone();
+    Key::number(1).sign_again(&mut unchanged);
+    assert!(init(&unchanged, measured(1), &launch).is_ok());
+    for (field, change) in cases {
+        let mut sig = good.clone();
+        change(&mut sig);
+        Key::number(1).sign_again(&mut sig);
+        let got = init(&sig, measured(1), &launch);
+        assert_eq!(got, Err(InitError::SigStruct { field }));
+    }
+}
+
+#[test]
 fn a_sigstruct_of_another_build_is_refused_and_both_measurements_are_named() {
     let options = Options::default();
     let sig = options.sigstruct(&stream(2).bytes());

@@ -5,6 +5,10 @@
 mod build;
 #[cfg(feature = "cli")]
 mod command;
+#[cfg(feature = "elf")]
+mod convert;
+#[cfg(feature = "elf")]
+mod elf;
 mod faults;
 mod keys;
 mod launch;

@@ -1,6 +1,4 @@
-//! A program for SGX made by hand: every part that a conversion looks at, and four bytes of code.
-
-use baton_enclave::slot::{self, SLOT_LEN};
+//! A program for SGX made by hand: every part that a conversion looks at, and a few bytes of code.
 
 /// Names of the values that a conversion writes, in the order in which they lie in the data from [`VALUES`] on, 8 bytes each.
 pub const NAMES: [&str; 13] = [
@@ -9,8 +7,9 @@ pub const NAMES: [&str; 13] = [
 ];
 /// Where they lie.
 pub const VALUES: u64 = 0x2000;
-/// Where the policy slot lies.
+/// Where a program may keep pages of its own, and how many bytes there are.
 pub const SLOT: u64 = 0x3000;
+pub const SLOT_LEN: u64 = 0x8000;
 /// Where the program begins.
 pub const ENTRY: u64 = 0x1000;
 
@@ -22,7 +21,7 @@ const EH_FRAME: u64 = 0x800;
 const EH_FRAME_HDR: u64 = 0x840;
 const NAMES_OF_SECTIONS: u64 = 0x900;
 const DYNAMIC: u64 = 0x2100;
-const END: u64 = SLOT + SLOT_LEN as u64;
+pub const END: u64 = SLOT + SLOT_LEN;
 
 /// What can be wrong with it.
 #[derive(Clone, Default)]
@@ -34,14 +33,15 @@ pub struct Spec {
     pub relocations_said: Option<u64>,
     pub init: bool,
     pub without: Option<&'static str>,
-    pub slots: usize,
-    pub version: &'static str,
+    pub code: Vec<u8>,
+    /// What lies from [`SLOT`] on, 16 KiB apart.
+    pub slots: Vec<Vec<u8>>,
 }
 
 impl Spec {
     /// A good one.
     pub fn good() -> Self {
-        Spec { slots: 1, version: "1.2.3", toolchain: 1, ..Spec::default() }
+        Spec { code: vec![0x90, 0x90, 0x0f, 0x0b], toolchain: 1, ..Spec::default() }
     }
 
     /// The file.
@@ -76,11 +76,12 @@ impl Spec {
         put(RELA, &[&w(self.relocation_at.unwrap_or(VALUES + 0x80)), &w(self.relocation_type.unwrap_or(8)), &w(ENTRY)]);
         put(EH_FRAME, &[&[0x14; 16]]);
         put(EH_FRAME_HDR, &[&[0x1b; 8]]);
-        put(ENTRY, &[&[0x90, 0x90, 0x0f, 0x0b]]);
+        put(ENTRY, &[&self.code]);
+        let code_len = self.code.len() as u64;
         let extra = if self.init { [w(12), w(ENTRY)].concat() } else { Vec::new() };
         let dynamic_len = put(DYNAMIC, &[&w(7), &w(RELA), &w(0x6fff_fff9), &w(self.relocations_said.unwrap_or(1)), &extra, &[0; 16]]);
-        for i in 0..self.slots {
-            put(SLOT + 0x4000 * i as u64, &[&slot::head(&slot::MARK, "", self.version)]);
+        for (content, i) in self.slots.iter().zip(0..) {
+            put(SLOT + 0x4000 * i, &[content]);
         }
 
         let mut names = vec![0];
@@ -94,7 +95,7 @@ impl Spec {
         section(".dynsym", 11, DYNSYM, symbols_len, 3, 24);
         section(".dynstr", 3, DYNSTR, strings_len, 0, 0);
         section(".rela.dyn", 4, RELA, 24, 2, 24);
-        section(".text", 1, ENTRY, 4, 0, 0);
+        section(".text", 1, ENTRY, code_len, 0, 0);
         section(".eh_frame", 1, EH_FRAME, 16, 0, 0);
         section(".eh_frame_hdr", 1, EH_FRAME_HDR, 8, 0, 0);
         section(".data", 1, VALUES, END - VALUES, 0, 0);
@@ -106,7 +107,7 @@ impl Spec {
         let segment = |kind: u32, flags: u32, at: u64, len: u64| [&h(kind)[..], &h(flags), &w(at), &w(at), &w(at), &w(len), &w(len), &w(0x1000)].concat();
         put(64, &[
             &segment(1, 4, 0, 0xa00),
-            &segment(1, 5, ENTRY, 4),
+            &segment(1, 5, ENTRY, code_len),
             &segment(1, 6, VALUES, END - VALUES),
             &segment(2, 6, DYNAMIC, dynamic_len),
         ]);

@@ -5,21 +5,67 @@
 //! one heap, and for each thread a guard, a stack, thread data, a TCS and one state save area.
 
 use std::collections::HashMap;
+use std::io;
 
-use baton_attest::sgxs::PAGE_LEN;
 use object::elf::{self, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_LOAD};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, Rela, SectionHeader, SectionTable, Sym};
 use object::{LittleEndian as LE, SymbolIndex};
 use sgx_isa::{PageType, SecinfoFlags, Tcs};
+use sgxs::sgxs::{CanonicalSgxsWriter, MeasECreate, SecinfoTruncated};
 use sgxs::util::{size_fit_natural, size_fit_page};
 
-use super::image::{Page, Pages};
+use crate::image::PAGE;
 
 /// Largest program that is read, in bytes (128 MiB).
 pub const MAX_ELF_BYTES: usize = 128 << 20;
-const PAGE: u64 = PAGE_LEN as u64;
+const PAGE_LEN: usize = PAGE as usize;
 /// Bytes between two threads' memory that no page lies in: a stack that overflows faults.
 const GUARD: u64 = 0x1_0000;
+
+/// One page of an enclave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Offset in the enclave, bytes.
+    pub offset: u64,
+    /// SECINFO.FLAGS.
+    pub flags: u64,
+    /// Measured content; `None` for a page that is added empty.
+    pub data: Option<Box<[u8; PAGE_LEN]>>,
+}
+
+impl Page {
+    /// True for a thread control structure.
+    pub fn is_thread(&self) -> bool {
+        SecinfoFlags::from_bits_truncate(self.flags).page_type() == PageType::Tcs as u8
+    }
+}
+
+/// All pages of an enclave, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// Size of the address range, bytes.
+    pub size: u64,
+    /// SSAFRAMESIZE, pages.
+    pub ssa_frame_pages: u32,
+    /// The pages.
+    pub pages: Vec<Page>,
+}
+
+impl Pages {
+    /// The stream of ECREATE, EADD and EEXTEND records; its SHA-256 is the measurement.
+    pub fn to_sgxs(&self) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let create = MeasECreate { size: self.size, ssaframesize: self.ssa_frame_pages };
+        let failed = |e: anyhow::Error| io::Error::other(e.to_string());
+        let mut writer = CanonicalSgxsWriter::new(&mut out, create, true).map_err(failed)?;
+        for page in &self.pages {
+            let secinfo = SecinfoTruncated { flags: SecinfoFlags::from_bits_truncate(page.flags) };
+            let mut content = page.data.as_ref().map(|d| &d[..]);
+            writer.write_page(content.as_mut(), Some(page.offset), secinfo).map_err(failed)?;
+        }
+        Ok(out)
+    }
+}
 
 /// What a build gets beside its program. All of it is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +81,7 @@ pub struct Layout {
 }
 
 impl Default for Layout {
-    /// What Baton's builds are given.
+    /// One thread, and room for a program that does not hold much at once.
     fn default() -> Self {
         Layout { heap_bytes: 64 << 20, stack_bytes: 1 << 20, threads: 1, debug: false }
     }
@@ -45,10 +91,10 @@ impl Default for Layout {
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     /// Not an ELF file, or a cut one.
-    #[error("not a program for SGX: {0}; build it with scripts/sgx-build")]
+    #[error("not a program for SGX: {0}; expected an ELF file for x86_64-fortanix-unknown-sgx")]
     Elf(#[from] object::read::Error),
     /// Something that the target always has.
-    #[error("not a program for SGX: it has no {0}; build it for x86_64-fortanix-unknown-sgx with scripts/sgx-build")]
+    #[error("not a program for SGX: it has no {0}; build it for x86_64-fortanix-unknown-sgx")]
     Missing(String),
     /// Something that the loader of an enclave cannot do.
     #[error("not a program for SGX: {0}")]
@@ -75,7 +121,7 @@ struct Program<'a> {
     symbols: HashMap<&'a [u8], u64>,
 }
 
-/// Converts. The policy slot is still empty then.
+/// Converts.
 pub fn convert(data: &[u8], layout: &Layout) -> Result<Pages> {
     layout.check()?;
     let program = Program::parse(data)?;
