@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use baton_attest::identity::encode;
+use baton_attest::identity::{Attributes, Identity, Measurement, PLATFORM_SGX, encode};
 use baton_attest::pki::{CollateralSpec, DevPki, PlatformSpec};
+use baton_attest::report::TargetInfo;
 use baton_attest::sigstruct::SigningKey;
 use baton_core::custody::State;
 use baton_core::policy::Origin;
@@ -154,11 +155,32 @@ fn a_quote_over_the_real_report_verifies_under_the_development_pki() {
 
 #[test]
 fn a_report_of_another_machine_is_not_quoted() {
-    let Some(scene) = Scene::new() else { return };
-    let (_, here) = scene.machine(8);
-    let elsewhere = Machine::new(&scene.pki, "elsewhere", &PlatformSpec::default()).unwrap();
-    let report = [0; 432];
-    assert!(matches!(here.quote(&report), Err(SeatError::Quote(_))));
-    assert!(matches!(here.quote(&report[1..]), Err(SeatError::Quote(_))));
-    assert_ne!(here.platform_id(), elsewhere.platform().id());
+    let pki = DevPki::new([9; 32]).unwrap();
+    let machine = |name| SoftMachine::new(Rc::new(Machine::new(&pki, name, &PlatformSpec::with_svn(8)).unwrap()));
+    let (here, elsewhere) = (machine("here"), machine("elsewhere"));
+    let build = SigningKey::development(1).unwrap();
+    let own = Identity {
+        platform_tag: PLATFORM_SGX,
+        measurement: Measurement([3; 32]),
+        signer: build.signer(),
+        product_id: PRODUCT_ID,
+        svn: 1,
+        attributes: Attributes { flags: 5, xfrm: 3 },
+        misc_select: 0,
+        config_id: [0; 64],
+        config_svn: 0,
+    };
+    // Each made for the quoting enclave of `here`: only what this machine's CPU made is quoted.
+    let target = TargetInfo::parse(&here.qe_target().unwrap().try_into().unwrap()).unwrap();
+    let report = |by: &SoftMachine| by.software_cpu().unwrap().report_as(&own, &target, &[1; 64]).to_bytes();
+    here.quote(&report(&here)).unwrap();
+    assert!(matches!(here.quote(&report(&elsewhere)), Err(SeatError::Quote(_))));
+    for at in 0..432 {
+        let mut changed = report(&here);
+        changed[at] ^= 1;
+        assert!(matches!(here.quote(&changed), Err(SeatError::Quote(_))), "byte {at}");
+    }
+    assert!(matches!(here.quote(&[0; 432]), Err(SeatError::Quote(_))));
+    assert!(matches!(here.quote(&report(&here)[1..]), Err(SeatError::Quote(_))));
+    assert_ne!(here.platform_id(), elsewhere.platform_id());
 }
