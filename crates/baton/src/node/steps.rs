@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use baton_attest::identity::{Measurement, hash};
+use baton_chain::evidence::UpgradeEvidence;
 use baton_chain::gov::{PLAN_KEY, Plan, UPGRADE_STORE, done_key};
 use baton_chain::info::read_info;
 use baton_chain::record::Kind;
@@ -268,29 +269,30 @@ fn announce(node: &mut Node, c: &Coming, target: Measurement) -> Result<Vec<Done
 }
 
 fn go_on(node: &mut Node, c: &Coming, w: Waiting) -> Result<Vec<Done>> {
-    let Some(tx) = node.sources.included(&w.hash)? else {
-        let waited = w.sent.elapsed();
-        if waited < RESEND {
+    let trusted = trusted(&node.status_of(c.source)?);
+    let policy = node.at(c.source)?.build.policy.chain.clone();
+    let sources = &node.sources;
+    let shown = || -> Result<Option<(u64, UpgradeEvidence)>> {
+        let Some(tx) = sources.included(&w.hash)? else { return Ok(None) };
+        let head = sources.rpc.latest()?.max(tx.height);
+        Ok(Some((tx.height, Gather::new(sources, &policy).ahead(&trusted, c.plan.proposal, &tx, head)?)))
+    };
+    let (block, evidence) = match shown() {
+        Ok(Some(shown)) => shown,
+        Ok(None) if w.sent.elapsed() < RESEND => {
             node.waiting = Some(w);
             return NOTHING;
         }
-        return done("ahead", format!("the record is in no block after {} s: it is sent again", waited.as_secs()));
-    };
-    let head = node.sources.rpc.latest()?.max(tx.height);
-    let policy = node.at(c.source)?.build.policy.chain.clone();
-    let trusted = trusted(&node.status_of(c.source)?);
-    let evidence = Gather::new(&node.sources, &policy).ahead(&trusted, c.plan.proposal, &tx, head);
-    let evidence = match evidence {
-        Ok(e) => e,
+        Ok(None) => return done("ahead", format!("the record is in no block after {} s: it is sent again", w.sent.elapsed().as_secs())),
         Err(e) => {
             // The request stands: only the chain has to say more.
             node.waiting = Some(w);
-            return Err(e.into());
+            return Err(e);
         }
     };
     let (o, n) = node.pair(c.source, c.target)?;
     relay::hand_over(&mut o.seat, &mut n.seat, &w.asked, OfferEvidence::Ahead(evidence.to_cbor()), Channel::Local)?;
-    let text = format!("{} handed over to {} for plan {:?} at {}, with the record in block {}", o.build.name, n.build.name, c.plan.name, c.plan.height, tx.height);
+    let text = format!("{} handed over to {} for plan {:?} at {}, with the record in block {block}", o.build.name, n.build.name, c.plan.name, c.plan.height);
     node.refresh_status(c.source)?;
     node.refresh_status(c.target)?;
     done("ahead", text)
