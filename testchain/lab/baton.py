@@ -150,7 +150,7 @@ class BatonNode:
         """The names of a build's sealed custody files: they change when its enclave has sealed something new."""
         folder = self.home / "seats" / self.tools.measurement(build)[:16] / "sealed"
         try:
-            return sorted(name for name in os.listdir(folder) if name.startswith("custody"))
+            return sorted(name for name in os.listdir(folder) if re.fullmatch(r"custody-\d+\.sealed", name))
         except FileNotFoundError:
             return []
 

@@ -45,6 +45,8 @@ def operator(run):
     result = net.nodes[0].tx("gov", "submit-proposal", file)
     proposal = next(int(a["value"]) for e in result["tx_result"]["events"] for a in e["attributes"] if a["key"] == "proposal_id")
     run.t.say(f"proposal {proposal}: the very file of `baton proposal new`")
+    # The newest header proves the state of two blocks before.
+    net.wait_height(int(result["height"]) + 2, [0])
     at.holds("proposal check while people vote", "proposal", "check", proposal, "--build", build, has="the enclave reads this very build in it")
     at.refused("proposal check with another build", "proposal", "check", proposal, "--build", run.tools.builds["v1"][0], has="names another build")
     at.refused("proposal check of one that does not exist", "proposal", "check", proposal + 7, has="there is no proposal")

@@ -73,7 +73,7 @@ fn an_enclave_that_is_killed_at_any_moment_is_started_again_and_nothing_is_lost(
     // The source's file changes when it has made its offer; the receipt is missing then.
     let sealed = net.nodes[0].home.join("seats").join(&seat(&net.status(0).unwrap(), "v1")["measurement"].as_str().unwrap()[..16]).join("sealed");
     let names = || {
-        let mut all: Vec<_> = std::fs::read_dir(&sealed).unwrap().filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| n.starts_with("custody")).collect();
+        let mut all: Vec<_> = std::fs::read_dir(&sealed).unwrap().filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| n.starts_with("custody") && n.ends_with(".sealed")).collect();
         all.sort();
         all
     };

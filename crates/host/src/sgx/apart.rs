@@ -80,16 +80,17 @@ impl Process {
 
     /// How it ended; one that does not end is killed.
     fn ended(&self) -> String {
-        let end = Instant::now() + REAP;
+        let (id, end) = (self.id(), Instant::now() + REAP);
         while Instant::now() < end {
-            match self.child().try_wait() {
-                Ok(Some(status)) => return format!("its process {} ended, {status}", self.id()),
+            let tried = self.child().try_wait();
+            match tried {
+                Ok(Some(status)) => return format!("its process {id} ended, {status}"),
                 Ok(None) => std::thread::sleep(Duration::from_millis(5)),
                 Err(e) => return e.to_string(),
             }
         }
         self.kill();
-        format!("its process {} closed the link and did not end", self.id())
+        format!("its process {id} closed the link and did not end")
     }
 }
 
