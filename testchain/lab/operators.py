@@ -135,7 +135,7 @@ def sent(run, proposal):
     memo = audit.memos(run.net.up().rpc)[-1]
     code, text = baton.said("record", "send", memo, "--wait", 60)
     at = re.search(r"height\s+(\d+)", text)
-    block = at and run.net.up().rpc.call("block", height=int(at[1]))["block"]["data"]["txs"] or []
+    block = at and node.rpc.call("block", height=int(at[1]))["block"]["data"]["txs"] or []
     memos = [audit.memo(base64.b64decode(tx)) for tx in block]
     run.t.check(code == 0 and memo in memos, f"baton record send by an account of its own ({node.key('recorder')}): {(at or [''])[0]}", f"exit code {code}: {text[-600:]}")
     code, text = baton.said("record", "send", "no record at all")
