@@ -1,4 +1,5 @@
-"""The chain's records beside the nodes' custody logs, read without any of Baton's code but `baton log show`.
+"""The chain's records beside the nodes' custody logs, read without any of Baton's code but `baton log show`: the second reader,
+beside which `baton audit` is laid in every story. What both count must be the same, and each finds its mismatches by itself.
 
 A record without a branch is a transfer that nobody's log admits; a branch without a record is a copy that nobody announced.
 """
@@ -39,6 +40,13 @@ def records(rpc, first, last):
             if read:
                 found.setdefault(*read)
     return found
+
+
+def memos(rpc):
+    """Every record on the chain, as its memo."""
+    blocks = (rpc.call("block", height=height)["block"]["data"]["txs"] or [] for height in range(1, rpc.height() + 1))
+    found = [memo(base64.b64decode(tx)) for txs in blocks for tx in txs]
+    return [text for text in found if read_record(text, 0)]
 
 
 def read_record(text, height):
@@ -96,7 +104,7 @@ class Offer:
     text: str
 
 
-def offers(shown):
+def copies(shown):
     """All handovers in the answers of `baton log show --json`, {node: answer}."""
     return [Offer(f"{node}, log {log['log'][-40:]}, entry {entry['seq']}", entry["record"], entry["identity"], entry["text"])
             for node, answer in shown.items() for log in answer["logs"] for entry in log["entries"] if entry["name"] == "Offer"]

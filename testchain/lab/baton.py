@@ -1,5 +1,7 @@
 """Baton beside a node: the `baton` command, called as an operator calls it. Nothing here knows how it does anything."""
 import json
+import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -35,12 +37,20 @@ def call(binary, *arguments, timeout=180):
     return answer
 
 
+def said(binary, *arguments, timeout=180):
+    """Runs `baton …` as people do: (exit code, what it printed)."""
+    done = subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout + done.stderr
+
+
 class Tools:
     """Policies and builds of a run: what a network's developers would publish."""
 
     def __init__(self, options, folder):
         self.binary, self.platform, self.programs = options.baton, options.platform, options.program
         self.admission, self.more = options.admission, ""
+        # Builds take the programs in turn, instead of the first for the first and the last for all others.
+        self.in_turn = False
         self.folder = folder / "builds"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.builds = {}
@@ -61,7 +71,8 @@ class Tools:
         if self.platform == "sim":
             answer = call(self.binary, "sim-build", "--version", f"{svn}.0.0-{name}", "--policy", policy, "--svn", svn, "--out", image)
         else:
-            program = self.programs[min(svn, len(self.programs)) - 1]
+            at = (svn - 1) % len(self.programs) if self.in_turn else min(svn, len(self.programs)) - 1
+            program = self.programs[at]
             answer = call(self.binary, "sign", program, "--policy", policy, "--key", 1, "--svn", svn, "--out", image)
         self.builds[name] = (image, answer["measurement"])
         return image
@@ -76,6 +87,14 @@ class Tools:
         return json.loads(file.read_text())["messages"][0]["plan"]["info"]
 
 
+def _command(pid):
+    """A process's command line; nothing where it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 class BatonNode:
     """One `baton node`, its home folder and its commands."""
 
@@ -86,7 +105,7 @@ class BatonNode:
         self.log = run.net.folder / f"logs/baton{node.index}.log"
         self.pid_file = run.net.folder / f"pids/baton{node.index}.pid"
         self.endpoints = endpoints or [node.rpc.url]
-        self.process, self.advance = None, None
+        self.process, self.advance, self.apart = None, None, False
 
     @property
     def url(self):
@@ -106,9 +125,37 @@ class BatonNode:
             arguments += ["--peer", url]
         if self.advance:
             arguments += ["--advance-blocks", self.advance]
-        if self.signer:
+        if self.apart:
+            arguments += ["--dev-process"]
+        if self.signer == "keyfile":
+            arguments += ["--keyfile", self.keyfile(), "--denom", DENOM, "--fee", FEES.removesuffix(DENOM)]
+        elif self.signer:
             arguments += ["--signer", self.signer_command()]
         self.call("init", *arguments, "--platform", self.tools.platform, "--dev-machine", f"machine{self.node.index}", "--dev-pki-seed", PKI_SEED)
+
+    def keyfile(self):
+        """A file with the key of an account of its own, which has funds."""
+        node, name = self.node, "recorder"
+        node.tx("bank", "send", "val", node.key(name), f"50000000{DENOM}")
+        file = self.run.folder / f"recorder{node.index}.key"
+        file.touch(mode=0o600)
+        file.write_text(node.exported(name) + "\n")
+        return file
+
+    def enclaves(self):
+        """Pids of the enclaves' own processes."""
+        return [pid for pid in self.process.members() if b"enclave-process" in _command(pid)] if self.process else []
+
+    def sealed(self, build):
+        """The names of a build's sealed custody files: they change when its enclave has sealed something new."""
+        folder = self.home / "seats" / self.tools.measurement(build)[:16] / "sealed"
+        try:
+            return sorted(name for name in os.listdir(folder) if re.fullmatch(r"custody-\d+\.sealed", name))
+        except FileNotFoundError:
+            return []
+
+    def said(self, *arguments, timeout=180):
+        return said(self.binary, *arguments, "--home", self.home, timeout=timeout)
 
     def signer_command(self):
         """How the chain's own command sends a record from this node's account."""

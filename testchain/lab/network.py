@@ -215,6 +215,10 @@ class Node:
             done = self.run("keys", "show", name, "-a", *KEYRING)
         return done.stdout.strip()
 
+    def exported(self, name):
+        """The private key of one of this node's keys, as hexadecimal text."""
+        return self.run("keys", "export", name, "--unarmored-hex", "--unsafe", "--yes", *KEYRING).stdout.strip()
+
     def tx(self, *arguments, by="val", gas=900_000, wait=True, check=True, fees=FEES):
         """Sends a transaction. With `wait`: the result once it is in a block, else its hash."""
         sent = self.run("tx", *arguments, "--from", by, "--gas", gas, "--fees", fees, "-y", "-o", "json", *KEYRING)

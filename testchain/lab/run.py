@@ -81,11 +81,12 @@ class Run:
 
     # -- beginning and end
 
-    def begin(self, *, joiners=0, strangers=0, hook_limit=120, endpoints=None, signers=None, powers=None, glass=False, build="v1", following="v2", advance=None, **chain):
+    def begin(self, *, joiners=0, strangers=0, hook_limit=120, endpoints=None, signers=None, powers=None, glass=False, build="v1", following="v2", advance=None, apart=False, **chain):
         """Chain up, Baton nodes up, one secret made, vault written, and the next build published.
 
         `endpoints`: {node: list of URLs} where a node's daemon asks others than its own node; a function of the network.
-        `signers`: {node: key} that sends its records, None for no key at all.
+        `signers`: {node: key} that sends its records, "keyfile" for a key file instead of the chain's command, None for no key at all.
+        `apart`: each enclave in a process of its own, which can be killed alone.
         `advance`: how many blocks behind an enclave's trusted head may follow.
         `build`: name of the genesis build; `following`: of the next one, which is published at once, or None.
         `glass`: policies name a council and witnesses, and these exist.
@@ -110,15 +111,16 @@ class Run:
             if glass:
                 self.glass = Glass(self)
                 self.tools.more = self.glass.policy()
-            self._begin_baton((endpoints or (lambda _: {}))(self.net), signers or {}, strangers, build, following, advance)
+            self._begin_baton((endpoints or (lambda _: {}))(self.net), signers or {}, strangers, build, following, advance, apart)
 
-    def _begin_baton(self, endpoints, signers, strangers, build, following, advance):
+    def _begin_baton(self, endpoints, signers, strangers, build, following, advance, apart):
         ports = free_ports(len(self.batons))
         self.tools.build(build, self.tools.policy(self.net, build), 1)
         for baton, port in zip(self.batons, ports):
             baton.port = port
             baton.endpoints = endpoints.get(baton.node.index, baton.endpoints)
             baton.signer, baton.advance = signers.get(baton.node.index, "val"), advance
+            baton.apart = apart
         for baton in self.batons:
             baton.init([b.url for b in self.batons if b is not baton])
             baton.install(build)
@@ -384,7 +386,7 @@ class Run:
             self.t.say(f"barrier: {PLATFORMS} platforms, {GRACE_BLOCKS} blocks of grace")
             for i in self.all(nodes):
                 self.state(i, "v1", ("retired",), "the old copy is erased", 120)
-        self.audited(nodes)
+        self.audited()
 
     def recorded(self):
         """The evidence of this vote as a file that `baton evidence verify` judges without any chain."""
@@ -398,32 +400,43 @@ class Run:
             except Refused as error:
                 self.t.check(False, "the recorded evidence verifies by itself", error)
 
-    def audited(self, nodes=None):
-        """The chain's records and the nodes' logs say the same: no copy that nobody announced, no announcement that nobody's log knows."""
-        shown = {}
-        for baton in [self.batons[i] for i in self.all(nodes)]:
-            name = f"node{baton.node.index}"
+    def audited(self):
+        """The chain's records and all nodes' logs say the same, to `baton audit` and to a second reader: no copy that nobody announced."""
+        if not self.with_baton:
+            return
+        shown, folders = {}, []
+        for baton in self.batons:
+            name, folder = f"node{baton.node.index}", baton.home / "seats"
             try:
-                answer = call(baton.binary, "log", "verify", baton.home / "seats")
+                answer = call(baton.binary, "log", "verify", folder)
                 self.t.check(bool(answer), f"{name}: its custody logs verify")
-                shown[name] = call(baton.binary, "log", "show", baton.home / "seats")
+                shown[name] = call(baton.binary, "log", "show", folder)
+                folders.append(folder)
             except Refused as error:
                 self.t.check(False, f"{name}: its custody logs verify", error)
-        made = audit.offers(shown)
+        made = audit.copies(shown)
         rpc = self.net.up().rpc
 
         def compared():
-            found = audit.records(rpc, 1, rpc.height())
-            return found, *audit.compare(found, made)
+            height = rpc.height()
+            found = audit.records(rpc, 1, height)
+            try:
+                told = call(self.tools.binary, "audit", *folders, "--rpc", rpc.url, "--to", height)
+            except Refused as refused:
+                told = refused.answer or {"accept": False, "mismatches": [refused.words]}
+            return found, told, *audit.compare(found, made)
 
         try:
             # Records of handovers at X come when the chain lives again.
-            until("all records", lambda: not any(compared()[1:3]), 45, 2)
+            until("all records", lambda: (lambda c: not any(c[2:4]) and c[1]["accept"])(compared()), 45, 2)
         except TimeoutError:
             pass
-        found, missing, owed, others = compared()
-        at_x = sum(1 for offer in made if not offer.record)
+        found, told, missing, owed, others = compared()
+        at_x = sum(1 for copy in made if not copy.record)
         self.t.say(f"audit: {len(found)} records on the chain; {len(made)} handovers in logs, {at_x} of them at X")
+        self.t.check(told["accept"], "baton audit: all nodes' logs and the chain's records agree", told["mismatches"][:3])
+        counted = {"records": len(found), "copies": len(made)}
+        self.t.check({k: told.get(k) for k in counted} == counted, f"baton audit counts what the second reader counts: {counted}", {k: told.get(k) for k in counted})
         self.t.check(not missing, "every record that a log names is on the chain", missing[:3])
         self.t.check(not owed, "every handover at X was followed by its record", owed[:3])
         if others:
@@ -434,25 +447,72 @@ class Run:
         """Every entry of a node's custody logs, as text."""
         return [json.dumps(entry) for log in call(baton.binary, "log", "show", baton.home / "seats")["logs"] for entry in log["entries"]]
 
-    def scraped(self, stage):
-        """Status, /v1/status and /metrics of each node say the same."""
+    def scraped(self, stage, plan=None, builds=None, confirmed=None, barrier=None, receipts=None):
+        """Status, /v1/status and /metrics of each node say the same, and what the chain and the story know.
+
+        `plan`: the pending plan as the chain's RPC shows it. `builds`: {build: its state of custody, or several that may be}, and * at the one that serves.
+        `confirmed`: whether the handover to the plan's build is. `barrier`: how many receipts are wanted, `receipts`: how many are there at least.
+        """
         for baton in self.batons if self.with_baton else ():
-            status, metrics, wrong = baton.status(), baton.metrics(), []
-            if baton.http("/healthz")[0] != 200:
-                wrong.append("/healthz is not 200")
-            holds = any(s["state"] not in ("empty", "retired") for s in status["seats"])
-            if (baton.http("/readyz")[0] == 200) != holds:
-                wrong.append(f"/readyz is {baton.http('/readyz')}, while a keyring is {'' if holds else 'not '}held")
-            behind = status["chain"]["height"] - metrics.get(("baton_chain_height", ()), -10)
-            if abs(behind) > 3:
-                wrong.append(f"the chain's height differs by {behind}")
-            for seat in status["seats"]:
-                shown = [dict(labels)["state"] for (metric, labels), value in metrics.items()
-                         if metric == "baton_custody" and value == 1 and dict(labels)["measurement"] == seat["measurement"]]
-                if shown != [seat["state"]]:
-                    wrong.append(f"{seat['build']} is {seat['state']} in the status, {shown} in the metrics")
-            told = json.loads(baton.http("/v1/status")[1] or "{}")
-            if [s["state"] for s in told.get("seats", [])] != [s["state"] for s in status["seats"]]:
-                wrong.append(f"/v1/status shows {told.get('seats')}")
-            states = ", ".join(f"{s['build']} {s['state']}" for s in status["seats"])
-            self.t.check(not wrong, f"node{baton.node.index} {stage}: status, /v1/status, /metrics, /readyz agree: {states}", wrong)
+            wrong = []
+            try:
+                # A daemon looks twice a second.
+                until("the metrics", lambda: not wrong.clear() and not self._apart(baton, wrong, plan, builds, confirmed, barrier, receipts), 60 if builds else 5, 0.5)
+            except TimeoutError:
+                pass
+            states = ", ".join(f"{s['build']} {s['state']}" for s in baton.status()["seats"])
+            more = f", plan at {plan['height']}" if plan else ", no plan" if builds else ""
+            self.t.check(not wrong, f"node{baton.node.index} {stage}: status, /v1/status, /metrics, /readyz agree with each other, the chain and the story: {states}{more}", wrong)
+
+    def _apart(self, baton, wrong, plan, builds, confirmed, barrier, receipts):
+        """Collects what is told differently; gives that list."""
+        status, metrics = baton.status(), baton.metrics()
+        if baton.http("/healthz")[0] != 200:
+            wrong.append("/healthz is not 200")
+        holds = any(s["state"] not in ("empty", "retired") for s in status["seats"])
+        if (baton.http("/readyz")[0] == 200) != holds:
+            wrong.append(f"/readyz is {baton.http('/readyz')}, while a keyring is {'' if holds else 'not '}held")
+        told = json.loads(baton.http("/v1/status")[1] or "{}")
+        if [s["state"] for s in told.get("seats", [])] != [s["state"] for s in status["seats"]]:
+            wrong.append(f"/v1/status shows {told.get('seats')}")
+
+        def number(name, **labels):
+            found = [v for (metric, l), v in metrics.items() if metric == f"baton_{name}" and labels.items() <= dict(l).items()]
+            return found[0] if len(found) == 1 else found or None
+
+        def expect(name, want, **labels):
+            got = number(name, **labels)
+            if got != want:
+                wrong.append(f"{name}{labels or ''} is {got}, expected {want}")
+
+        expect("chain_seen", 1)
+        chain = self.net.up().rpc.height()
+        if abs(chain - (number("chain_height") or -10)) > 4:
+            wrong.append(f"chain_height is {number('chain_height')}, the chain is at {chain}")
+        for seat in status["seats"]:
+            for state in ("empty", "received", "holding", "offered", "confirmed", "retired"):
+                expect("custody", int(state == seat["state"]), measurement=seat["measurement"], state=state)
+            expect("serving", int(seat["serving"]), measurement=seat["measurement"])
+        if builds is None:
+            return wrong
+        expect("plan_height", plan["height"] if plan else 0)
+        expect("plan_build_present", int(bool(plan) and any(s["measurement"] in plan["info"] for s in status["seats"])))
+        expect("records_owed", 0)
+        for peer in self.batons:
+            if peer is not baton:
+                expect("peer_up", 1, peer=peer.url)
+        if confirmed is not None:
+            expect("plan_confirmed", int(confirmed))
+        for build, states in builds.items():
+            measurement, serves = self.tools.measurement(build), "*" in states
+            shown = [s for s in ("empty", "received", "holding", "offered", "confirmed", "retired") if number("custody", measurement=measurement, state=s) == 1]
+            if shown != [states.rstrip("*")]:
+                wrong.append(f"custody of {build} is {shown}, expected {states.rstrip('*')}")
+            expect("serving", int(serves), measurement=measurement)
+        if barrier is not None:
+            expect("barrier_receipts_wanted", barrier)
+        if receipts is not None:
+            got = number("barrier_receipts")
+            if not isinstance(got, float) or got < receipts:
+                wrong.append(f"barrier_receipts is {got}, expected {receipts} at least")
+        return wrong

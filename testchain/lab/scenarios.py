@@ -1,34 +1,41 @@
 """What an end-to-end run plays: the upgrade that goes well, and one story for each trouble."""
+import os
+import pathlib
 import shutil
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+from . import audit
 from .baton import Refused, call
 from .ceremony import ceremony
 from .emergencies import break_at_x1, emergency, order, rewind, snapshot
 from .liar import Liar
 from .network import DENOM, TOKENS_PER_POWER, cancel_message, free_ports
 from .rpc import DOWN, Rpc, until
-from .run import AHEAD, PLAN, Watch
+from .run import AHEAD, PLAN, PLATFORMS, Watch
+from .operators import operator
 from .soak import soak
 
 
 def success(run):
     """The upgrade as it should go: vote, handover in the lead window, height, switch, receipts, barrier, erased copies."""
     run.begin()
-    run.scraped("before the vote")
+    run.scraped("before the vote", builds={"v1": "holding*"}, barrier=0)
     run.deliver()
     height = run.upgrade_voted()
-    run.scraped("after the vote")
+    plan = run.net.up().rpc.plan()
+    run.scraped("with the plan scheduled", plan, {"v1": "holding*", "v2": "empty"}, confirmed=False, barrier=0)
     run.handed_over()
-    run.scraped("after the handover")
+    run.scraped("after the handover", plan, {"v1": "confirmed*", "v2": "received"}, confirmed=True, barrier=PLATFORMS, receipts=0)
     watch = Watch(run.net.nodes, height)
     run.cross(height)
     run.downtimes(watch)
     run.halt_time(height)
-    run.scraped("after the height")
+    run.scraped("after the activation", None, {"v2": "holding*"}, confirmed=False)
     run.settled()
     run.recorded()
-    run.scraped("at the end")
+    run.scraped("after the erasure", None, {"v1": "retired", "v2": "holding*"}, barrier=0)
 
 
 def no_one_prepared(run):
@@ -127,6 +134,8 @@ def cancelled(run):
         run.state(i, "v1", ("holding",), "the old build holds, as before")
         run.state(i, "v2", ("", "empty", "retired"), "the new build holds nothing")
         run.reads(run.batons[i], "v1", "the vault is read by the old build")
+    # The handovers of the cancelled plan were made, with their records; that they are void changes neither.
+    run.audited()
 
 
 def overwritten(run):
@@ -164,6 +173,8 @@ def overwritten(run):
         run.state(i, "v2", ("", "empty"), "the build of the overwritten plan holds nothing")
         if run.with_baton:
             run.reads(run.batons[i], "v2b", "the vault is read by the build that the chain ran")
+    # Handovers of both plans where the nodes were quick, and one at X, of the node that came late.
+    run.audited()
 
 
 def lost_votes(run):
@@ -182,6 +193,8 @@ def lost_votes(run):
     for i in run.all():
         run.state(i, "v1", ("holding",), "the old build holds, as before")
         run.state(i, "v2", ("", "empty"), "the new build holds nothing")
+    # Nothing but the joins.
+    run.audited()
 
 
 def skipped(run):
@@ -210,6 +223,8 @@ def skipped(run):
         run.state(i, "v2", ("", "empty", "retired"), "the new build's copy is void")
         run.state(i, "v1", ("holding",), "the old build holds again")
         run.reads(run.batons[i], "v1", "the vault is read by the old build")
+    # As after a cancellation: made, recorded, void.
+    run.audited()
 
 
 def broken(run):
@@ -225,6 +240,8 @@ def broken(run):
         run.reads(run.batons[i], None, "nothing is lost: the vault is read")
         if run.with_baton:
             run.t.say(f"node{i}: " + ", ".join(f"{s['build']} is {s['state']}" for s in run.batons[i].status()["seats"]))
+    # The rollback gives up block X+1 alone: every record lies below, and logs do not go back with the chain.
+    run.audited()
 
 
 def roll_back(run, height):
@@ -244,21 +261,30 @@ def roll_back(run, height):
         run.start_node(node.index, arguments=["--unsafe-skip-upgrades", str(height)])
 
 
-def lying_endpoint(run):
-    """One node's Baton asks an endpoint that lies, in every way in turn, and an honest one: it names the liar and gets through."""
-    def endpoints(net):
-        liar = Liar(net.nodes[1], free_ports(1)[0], "honest")
-        run.closing.append(liar)
-        return {1: [liar.url, net.nodes[1].rpc.url]}
+# What each lie leaves in the status of who is lied to: silence, absence and a dropped transaction prove nothing.
+NAMED = {"flip": True, "old": True, "shift": True, "error": False, "pruned": False, "hang": False, "swallow": False}
+# Node: how its endpoint lies during the handover and over the height.
+AT_THE_HANDOVER = {1: "swallow", 2: "flip", 3: "hang"}
 
-    run.begin(endpoints=endpoints)
+
+def lying_endpoint(run):
+    """Endpoints that lie, in every way in turn and in three ways at once during the handover, each beside an honest one: they are named where they prove it, and Baton gets through."""
+    liars = {}
+
+    def endpoints(net):
+        for i in AT_THE_HANDOVER:
+            liars[i] = Liar(net.nodes[i], free_ports(1)[0], "honest")
+            run.closing.append(liars[i])
+        return {i: [liar.url, net.nodes[i].rpc.url] for i, liar in liars.items()}
+
+    # What a liar swallows must be a transaction that Baton itself broadcasts.
+    run.begin(endpoints=endpoints, signers={1: "keyfile"})
     if not run.with_baton:
         endpoints(run.net)
-    liar = run.closing[0]
+    liar = liars[1]
     run.deliver()
-    height = run.upgrade_voted(ahead=AHEAD + 90)
-    caught = []
-    for mode in ("flip", "old", "shift", "error", "pruned", "hang"):
+    height = run.upgrade_voted(ahead=AHEAD + 110)
+    for mode in NAMED:
         # A daemon that starts has no favourite yet: it asks the first endpoint first.
         run.batons[1].stop()
         liar.set(mode)
@@ -269,13 +295,21 @@ def lying_endpoint(run):
         run.t.check(lies(liar), f"the endpoint of node1 lies: {mode}")
         if run.with_baton:
             follows(run, at + 6, mode)
-            named = [c for c in run.batons[1].status()["chain"]["caught"] if c["endpoint"] == liar.url]
-            run.t.say(f"{mode}: {sum(liar.told.values())} lies told, caught: " + ("; ".join(c["what"] for c in named) or "nothing that proves a lie"))
-            caught += named
+            named = [c["what"] for c in run.batons[1].status()["chain"]["caught"] if c["endpoint"] == liar.url]
+            run.t.check(bool(named) == NAMED[mode], f"{mode}: {sum(liar.told.values())} lies told, " + (f"the liar is named: {named[0][:100]}" if NAMED[mode] else "nothing that proves a lie"), named)
+    for i, mode in AT_THE_HANDOVER.items():
+        run.batons[i].stop()
+        liars[i].set(mode)
+        liars[i].told.clear()
+        run.batons[i].start()
+    run.t.say("during the handover: " + ", ".join(f"node{i}'s endpoint {mode}" for i, mode in AT_THE_HANDOVER.items()))
     run.handed_over()
-    run.cross(height)
     if run.with_baton:
-        run.t.check(bool(caught), "the liar is named in the status")
+        swallowed = liars[1].told.get("broadcast_tx_sync", 0)
+        run.t.check(swallowed > 0, f"node1's record was taken and dropped by its endpoint ({swallowed} broadcasts), and is on the chain all the same")
+        head = run.net.up().rpc.height()
+        run.t.check(head < height, f"all handed over in the lead window, at {head} of {height}")
+    run.cross(height)
     run.settled()
 
 
@@ -291,6 +325,10 @@ def follows(run, height, mode):
 def lies(liar):
     """Asks the liar and the node behind it the same, and compares."""
     asked, truth = Rpc(liar.port, timeout=2), liar.node.rpc
+    if liar.mode == "swallow":
+        # Rubbish: the node refuses it.
+        said, meant = (rpc.raw("broadcast_tx_sync", tx="0x00").get("result", {}).get("code") for rpc in (asked, truth))
+        return said == 0 and meant != 0
     height = truth.height() - 1
     try:
         answer = asked.raw("commit", height=height)
@@ -300,13 +338,14 @@ def lies(liar):
 
 
 def killed(run):
-    """kill -9 of Baton, cosmovisor and the chain's node around the handover; supervisors start them again."""
+    """kill -9 of every Baton between its enclave's offer and the receipt, of cosmovisor and the chain's node around it; supervisors start them again."""
     run.begin()
     run.deliver()
     proposal, height = run.propose()
     run.voted(proposal)
-    lead = height - 26
-    run.net.wait_height(lead)
+    if run.with_baton:
+        cut_off(run)
+    run.net.wait_height(height - 26)
     for moment in range(4):
         victim = moment % len(run.batons)
         run.batons[victim].kill()
@@ -332,6 +371,103 @@ def killed(run):
         run.supervise(run.all(), height + 3)
     run.cross(height)
     run.settled()
+    taken_up(run, "Baton")
+
+
+def taken_up(run, who):
+    """A transfer whose offer was sealed when somebody died is finished where it was, or followed by a second offer: how many were open?"""
+    if not run.with_baton:
+        return
+    hits = []
+    for baton in run.batons:
+        target = baton.seat("v2")["identity"]
+        offers = [o for o in audit.copies({"": call(baton.binary, "log", "show", baton.home / "seats")}) if o.target == target]
+        hits.append(len(offers) > 1 or CUT_OFF in baton.log.read_text(errors="replace"))
+    run.t.check(any(hits), f"{sum(hits)} of {len(hits)} transfers had been offered and not confirmed when {who} was killed, and were taken up", hits)
+
+
+SENT, OVER, CUT_OFF = "record of the handover for plan", "handed over to", "a transfer that was cut off is complete"
+
+
+def at_the_offer(baton, kill, over):
+    """Calls `kill` the moment that v1's enclave has sealed something; False where it is `over` before."""
+    before, looks = baton.sealed("v1"), 0
+    while baton.sealed("v1") == before:
+        looks += 1
+        if looks % 50 == 0 and over():
+            return False
+        time.sleep(0.001)
+    kill()
+    return True
+
+
+def cut_off(run):
+    """Every Baton is killed while its transfer is open: after the record, with the offer sealed, before the receipt. Counts how many were."""
+    def one(baton):
+        begin = baton.log.stat().st_size
+        told = lambda: baton.log.read_bytes()[begin:].decode(errors="replace")
+        until(f"the record of node{baton.node.index}", lambda: SENT in told(), 180, 0.01)
+        end = time.monotonic() + 60
+        if not at_the_offer(baton, baton.kill, lambda: time.monotonic() > end):
+            return False
+        hit = OVER not in told()
+        baton.start()
+        return hit
+
+    with ThreadPoolExecutor() as pool:
+        hits = list(pool.map(one, run.batons))
+    run.t.check(sum(hits) >= 2, f"kill -9 of Baton the moment its enclave had sealed the offer: {sum(hits)} of {len(hits)} before the receipt", hits)
+
+
+def killed_hook(run):
+    """Nobody had the new build before the height; cosmovisor's hook hands over at X, is killed between offer and receipt, and does it again."""
+    run.begin(hook_limit=150)
+    height = run.upgrade_voted()
+    if not (run.cosmovisor and run.with_baton):
+        return run.t.say("without Baton, or without cosmovisor, there is no hook to kill")
+    for i in run.all():
+        until(f"the hook of node{i}", lambda n=run.net.nodes[i]: hook_of(n), 180, 0.1)
+        until(f"the evidence at node{i}", lambda b=run.batons[i]: (b.status()["bundle"]["newest"] or 0) >= height - 1, 60, 0.5)
+        # The hook itself takes the home.
+        run.batons[i].stop()
+
+    def one(i):
+        """Kills hook after hook, each at its first seal: the rehearsal's, then the offer's. Until the handover is confirmed all the same."""
+        baton, node, kills = run.batons[i], run.net.nodes[i], 0
+        confirmed = baton.home / f"confirmed/{run.tools.measurement('v2')}.json"
+        baton.install("v2")
+        end = time.monotonic() + 180
+        while kills < 6 and not confirmed.exists() and time.monotonic() < end:
+            pid = hook_of(node)
+            if pid:
+                kills += at_the_offer(baton, lambda: os.kill(pid, signal.SIGKILL), lambda: confirmed.exists() or hook_of(node) != pid)
+            elif not node.process.alive():
+                node.stop()
+                run.start_node(i)
+            else:
+                time.sleep(0.1)
+        return kills
+
+    with ThreadPoolExecutor() as pool:
+        kills = list(pool.map(one, run.all()))
+    run.t.check(min(kills) > 0, f"kill -9 of hooks, each when the old build had sealed something: {kills}", kills)
+    for baton in run.batons:
+        baton.start()
+    run.supervise(run.all(), height + 3)
+    run.crossed(height)
+    run.settled()
+    taken_up(run, "its hook")
+
+
+def hook_of(node):
+    """Pid of the hook that a node's cosmovisor runs; None where none does."""
+    for pid in node.process.members() if node.process else ():
+        try:
+            if b"custom-pre-upgrade" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return pid
+        except OSError:
+            pass
+    return None
 
 
 def new_validators(run):
@@ -454,6 +590,8 @@ SCENARIOS = {
     "broken": broken,
     "lying-endpoint": lying_endpoint,
     "killed": killed,
+    "killed-hook": killed_hook,
+    "operator": operator,
     "new-validators": new_validators,
     "no-funds": no_funds,
     "stranger": stranger,

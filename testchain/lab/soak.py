@@ -1,4 +1,5 @@
-"""Upgrades in a row on one chain, while chain, cosmovisor and Baton (its enclaves with it) are killed at random and started again by a supervisor."""
+"""Upgrades in a row on one chain, while chain, cosmovisor, Baton and enclaves are killed at random. A supervisor starts the first three again; an
+enclave, which is a process of its own here, is started again by the daemon that owns it."""
 import collections
 import os
 import random
@@ -70,10 +71,12 @@ class Mayhem:
             node, baton = self.run.net.nodes[i], self.run.batons[i]
             if kind in ("chain", "cosmovisor"):
                 victims = [node.process.pid] if kind == "cosmovisor" else [p for p in node.process.members() if p != node.process.pid]
-            elif kind == "enclave" and len(baton.process.members()) > 1:
-                victims = [p for p in baton.process.members() if p != baton.process.pid]
+            elif kind == "enclave" and baton.enclaves():
+                # One of them, or all at once.
+                victims = self.random.choice([baton.enclaves(), [self.random.choice(baton.enclaves() or [0])]])
+                victims = [p for p in victims if p]
             else:
-                # On `sim` the enclaves live in the daemon and die with it.
+                # A daemon that is just starting has no enclave yet.
                 kind = "baton"
                 victims = [baton.process.pid]
             for pid in victims:
@@ -89,7 +92,9 @@ def soak(run):
     """Ten upgrades in a row, each to another build, with random kills from the end of the vote on; at the end every vault is readable and every log agrees with the chain."""
     rounds, seed = run.options.rounds, run.options.seed
     run.t.say(f"soak: {rounds} upgrades, seed {seed}")
-    run.begin(build="b1", following=None)
+    if run.with_baton:
+        run.tools.in_turn = True
+    run.begin(build="b1", following=None, apart=True)
     supervisor = Supervisor(run)
     run.closing.append(supervisor)
     mayhem = Mayhem(run, supervisor, seed)
@@ -115,6 +120,10 @@ def soak(run):
     settled(run, written, f"b{rounds + 1}")
     supervisor.close()
     run.t.check(not supervisor.trouble, "everything that was killed could be started again", supervisor.trouble[:3])
+    if run.with_baton:
+        run.t.check(mayhem.kills["enclave"] > 0, "enclaves were killed apart from their daemons", dict(mayhem.kills))
+        again = sum(b.log.read_text(errors="replace").count("had ended, and runs again") for b in run.batons)
+        run.t.check(again > 0, f"daemons started {again} enclaves again")
     run.t.figure("kills", ", ".join(f"{k} {n}" for k, n in sorted(mayhem.kills.items())), f"(seed {seed})")
     run.t.figure("starts by the supervisor", ", ".join(f"{k} {n}" for k, n in sorted(supervisor.starts.items())), "")
     run.audited()

@@ -113,6 +113,9 @@ enum Command {
     Init(node::InitArgs),
     /// Run the daemon of a node
     Node(node::NodeRunArgs),
+    /// One enclave of a daemon with `dev_process`; nobody else runs it
+    #[command(hide = true)]
+    EnclaveProcess(node::EnclaveProcessArgs),
     /// Make the first seed of a new network
     Genesis(node::GenesisArgs),
     /// Get the keyring from a peer of the same build
@@ -582,6 +585,7 @@ fn run(cli: Cli) -> Exit {
         Command::Sigstruct(SigstructCommand::Show(args)) => (build::sigstruct(&args), args.json),
         Command::Init(args) => (node_commands::init(&args), args.at.json),
         Command::Node(args) => (node_commands::node(&args), args.at.json),
+        Command::EnclaveProcess(args) => (node_commands::enclave_process(&args), false),
         Command::Genesis(args) => (node_commands::genesis(&args), args.at.json),
         Command::Join(args) => (node_commands::join(&args), args.at.json),
         Command::Import(args) => (node_commands::import(&args), args.at.json),
@@ -686,7 +690,7 @@ mod tests {
         fn leaves(command: &clap::Command, out: &mut Vec<clap::Command>) {
             let subs: Vec<_> = command
                 .get_subcommands()
-                .filter(|c| c.get_name() != "help")
+                .filter(|c| c.get_name() != "help" && !c.is_hide_set())
                 .collect();
             if subs.is_empty() {
                 out.push(command.clone());

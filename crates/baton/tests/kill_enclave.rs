@@ -4,18 +4,14 @@
 //! The enclave runs in a child process: the real program on a software SGX CPU where BATON_SGX_PROGRAM
 //! names one, else `sim`. BATON_KILL_ROUNDS says how often (default 100, on `sim` 20).
 
-use std::cell::RefCell;
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton::world::{Build, Named, Platform, World};
 use baton::world::ops::trusted;
-use baton_attest::identity::{PlatformId, encode, hash};
+use baton_attest::identity::{encode, hash};
 use baton_attest::pki::{DevPki, PlatformSpec};
 use baton_attest::report::TargetInfo;
 use baton_chain::record::Kind;
@@ -23,36 +19,23 @@ use baton_core::custody::State;
 use baton_core::keyring::Commitment;
 use baton_core::messages::{Challenge, Message};
 use baton_core::policy::{EpochCommitment, Origin};
-use baton_enclave::link::{Opened, Opening};
-use baton_enclave::sim::{Image, Launch, Machine};
+use baton_enclave::sim::Machine;
 use baton_enclave::wire::{OfferEvidence, Reply, Request};
 use baton_host::chain::ChainSource;
-use baton_host::link::{EnclaveLink, Launcher, LinkError};
+use baton_host::link::Launcher;
 use baton_host::relay::{self, Channel, Offered};
 use baton_host::seat::{Seat, SeatError};
+use baton_host::sgx::apart::{self, Apart};
 
 const SEED: u64 = 5;
 const MACHINE: &str = "node0";
 /// Rounds in one world: each takes up to two blocks of its plan's window.
 const PER_WORLD: usize = 25;
-/// Where a child finds its parent.
-const SOCKET: &str = "BATON_KILL_SOCKET";
+/// Tells a child that it is one.
+const CHILD: &str = "BATON_KILL_CHILD";
 
 fn program() -> Option<PathBuf> {
     std::env::var_os("BATON_SGX_PROGRAM").map(Into::into)
-}
-
-fn send(to: &mut impl Write, bytes: &[u8]) -> std::io::Result<()> {
-    to.write_all(&(bytes.len() as u32).to_le_bytes())?;
-    to.write_all(bytes)
-}
-
-fn receive(from: &mut impl Read) -> std::io::Result<Vec<u8>> {
-    let mut len = [0; 4];
-    from.read_exact(&mut len)?;
-    let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
-    from.read_exact(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn here(machine: &Rc<Machine>) -> Rc<dyn Launcher> {
@@ -62,119 +45,41 @@ fn here(machine: &Rc<Machine>) -> Rc<dyn Launcher> {
     }
 }
 
-/// A machine whose enclaves run in processes of their own.
-struct Processes {
-    quoting: Rc<dyn Launcher>,
-    socket: PathBuf,
-    listener: UnixListener,
-    newest: RefCell<Option<Arc<Mutex<Child>>>>,
+/// SIGKILL, to the enclave that was launched last; at once or in a while.
+fn kill(processes: &Apart, after: Option<Duration>) {
+    let process = processes.newest().expect("an enclave runs");
+    let Some(after) = after else { return process.kill() };
+    std::thread::spawn(move || {
+        std::thread::sleep(after);
+        process.kill();
+    });
 }
 
-impl Processes {
-    fn new(dir: &Path, machine: &Rc<Machine>) -> Self {
-        let socket = dir.join("socket");
-        let listener = UnixListener::bind(&socket).unwrap();
-        Processes { quoting: here(machine), socket, listener, newest: RefCell::new(None) }
-    }
-
-    /// SIGKILL, to the enclave that was launched last; at once or in a while.
-    fn kill(&self, after: Option<Duration>) {
-        let child = self.newest.borrow().clone().expect("an enclave runs");
-        let Some(after) = after else { return end(&child) };
-        std::thread::spawn(move || {
-            std::thread::sleep(after);
-            end(&child);
-        });
-    }
-}
-
-fn end(child: &Mutex<Child>) {
-    let mut child = child.lock().unwrap();
-    let _ = child.kill();
-    child.wait().unwrap();
-}
-
-struct Link {
-    stream: UnixStream,
-    child: Arc<Mutex<Child>>,
-}
-
-impl EnclaveLink for Link {
-    fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, LinkError> {
-        let answered = send(&mut self.stream, request).and_then(|()| receive(&mut self.stream));
-        answered.map_err(|e| LinkError::Ended(e.to_string()))
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        end(&self.child);
-    }
-}
-
-impl Launcher for Processes {
-    fn launch(&self, image: &Image, _: &Launch, opening: &Opening) -> Result<Box<dyn EnclaveLink>, SeatError> {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["child_that_runs_an_enclave", "--exact", "--nocapture"])
-            .env(SOCKET, &self.socket)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let child = Arc::new(Mutex::new(child));
-        *self.newest.borrow_mut() = Some(child.clone());
-        let (mut stream, _) = self.listener.accept().unwrap();
-        for bytes in [&image.sgxs, &image.sigstruct, &encode(opening)] {
-            send(&mut stream, bytes).unwrap();
-        }
-        match minicbor::decode(&receive(&mut stream).unwrap()).unwrap() {
-            Opened::Started => Ok(Box::new(Link { stream, child })),
-            Opened::Refused { message, damaged } => Err(SeatError::NotStarted { message, damaged }),
-        }
-    }
-
-    fn qe_target(&self) -> Result<Vec<u8>, SeatError> {
-        self.quoting.qe_target()
-    }
-
-    fn quote(&self, report: &[u8]) -> Result<Vec<u8>, SeatError> {
-        self.quoting.quote(report)
-    }
-
-    fn platform_id(&self) -> PlatformId {
-        self.quoting.platform_id()
-    }
+fn processes(machine: &Rc<Machine>) -> Apart {
+    Apart::new(here(machine), || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["child_that_runs_an_enclave", "--exact", "--nocapture"]).env(CHILD, "1");
+        command
+    })
 }
 
 /// Not a test of its own: what the child process of the test below does.
 #[test]
 fn child_that_runs_an_enclave() {
-    let Some(socket) = std::env::var_os(SOCKET) else { return };
-    let mut stream = UnixStream::connect(socket).unwrap();
-    let mut next = || receive(&mut stream).unwrap();
-    let image = Image { sgxs: next(), sigstruct: next() };
-    let opening: Opening = minicbor::decode(&next()).unwrap();
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
     let pki = DevPki::new(hash("baton demo pki v1", &[&SEED.to_be_bytes()]).0).unwrap();
     let machine = Rc::new(Machine::new(&pki, MACHINE, &PlatformSpec::default()).unwrap());
-    let how = Launch { debug: false, entropy: rand::random() };
-    let (opened, link) = match here(&machine).launch(&image, &how, &opening) {
-        Ok(link) => (Opened::Started, Some(link)),
-        Err(e) => (Opened::Refused { message: e.to_string(), damaged: false }, None),
-    };
-    send(&mut stream, &encode(&opened)).unwrap();
-    let Some(mut link) = link else { return };
     // The parent goes away: so does this.
-    while let Ok(request) = receive(&mut stream) {
-        if send(&mut stream, &link.call(&request).unwrap()).is_err() {
-            return;
-        }
-    }
+    let _ = apart::serve(&*here(&machine));
 }
 
 struct Lab {
     dir: tempfile::TempDir,
     world: World,
     machine: Rc<Machine>,
-    processes: Rc<Processes>,
+    processes: Rc<Apart>,
     v1: Build,
     v2: Build,
     o: Seat,
@@ -204,7 +109,7 @@ impl Lab {
         let height = world.chain.height() + 40 + window;
         let proposal = world.vote("v2", height, &info).unwrap();
         let machine = o.machine().clone();
-        let processes = Rc::new(Processes::new(dir.path(), &machine));
+        let processes = Rc::new(processes(&machine));
         Lab { dir, world, machine, processes, v1, v2, o, proposal }
     }
 
@@ -240,20 +145,20 @@ impl Lab {
         let accept = Request::Accept { offer: offered.offer.clone(), giver: offered.giver.clone() };
         if moment == 0 {
             // Somewhere while it opens the offer, seals, and hears that the file is stored.
-            self.processes.kill(Some(after));
+            kill(&self.processes, Some(after));
             let _ = n.call(&accept);
             return None;
         }
         let sealed = n.send(&accept).unwrap();
         assert!(!sealed.store.is_empty() && sealed.reply.is_none(), "nothing is said before the file is stored");
         if moment == 1 {
-            self.processes.kill(None);
+            kill(&self.processes, None);
             return Some(false);
         }
         let put = |f: &baton_enclave::wire::SealedFile| n.store().put(f.slot, f.generation, &f.bytes).unwrap();
         let bytes: Vec<Vec<u8>> = sealed.store.iter().map(put).collect();
         if moment == 2 {
-            self.processes.kill(None);
+            kill(&self.processes, None);
             return Some(true);
         }
         let files = sealed.store.into_iter().zip(bytes).map(|(f, bytes)| baton_enclave::wire::SealedFile { bytes, ..f });
@@ -262,12 +167,12 @@ impl Lab {
         let refused = self.prove(n, offered).unwrap_err();
         assert_eq!(refused.refusal().expect("a refusal").check, "prove/NotRestarted", "a receipt without a new instance");
         if moment == 3 {
-            self.processes.kill(None);
+            kill(&self.processes, None);
             return Some(true);
         }
         // In the new instance, while it makes the receipt.
         n.start().unwrap();
-        self.processes.kill(Some(after));
+        kill(&self.processes, Some(after));
         let _ = self.prove(n, offered);
         Some(true)
     }

@@ -237,6 +237,22 @@ impl RpcSource {
         self.ask(method, |e| e.call(method, params))
     }
 
+    /// One call of any method at every endpoint that is expected to answer: for what one of them could keep to itself.
+    pub fn call_each(&self, method: &str, params: &Value) -> Vec<Result<Value, SourceError>> {
+        let all: Vec<(usize, &Endpoint)> = self.shared.endpoints.iter().enumerate().collect();
+        let (aside, mut turn): (Vec<_>, Vec<_>) = all.into_iter().partition(|(at, _)| self.is_aside(*at));
+        if turn.is_empty() {
+            turn = aside;
+        }
+        turn.into_iter()
+            .map(|(at, endpoint)| {
+                let answer = endpoint.call(method, params);
+                self.heard(at, answer.as_ref().err());
+                answer.map_err(|e| self.error(endpoint.url(), method, e))
+            })
+            .collect()
+    }
+
     /// The raw value at `key` in the newest state, unproven: for people and for finding what to prove.
     pub fn peek(&self, store: &str, key: &[u8]) -> Result<Option<Vec<u8>>, SourceError> {
         self.query(&format!("/store/{store}/key"), key)

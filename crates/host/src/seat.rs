@@ -265,7 +265,12 @@ impl Seat {
     /// Asks and returns the raw response: for hosts that do not store what they should.
     pub fn send(&mut self, request: &Request) -> Result<Response, SeatError> {
         let enclave = self.running.as_mut().ok_or(SeatError::Stopped)?;
-        let bytes = enclave.call(&baton_attest::identity::encode(request))?;
+        let answered = enclave.call(&baton_attest::identity::encode(request));
+        if answered.is_err() {
+            // This one has ended, and no other: it is started again from its files.
+            self.running = None;
+        }
+        let bytes = answered?;
         let response: Response = minicbor::decode(&bytes)
             .map_err(|e| SeatError::Unexpected { expected: "a response", got: e.to_string() })?;
         self.warnings.extend(response.alarms.iter().map(|a| format!("alarm {}: {}", a.code, a.text)));

@@ -77,6 +77,9 @@ pub struct InitArgs {
     /// Development platforms: what the network's development PKI is made from
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub dev_pki_seed: u64,
+    /// Development platforms: each enclave in a process of its own, which can be killed apart from the daemon
+    #[arg(long)]
+    pub dev_process: bool,
     /// How often the chain is looked at, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub poll_ms: u64,
@@ -99,6 +102,20 @@ pub struct NodeRunArgs {
     /// Do what can be done now, and end
     #[arg(long)]
     pub once: bool,
+}
+
+/// Arguments of `baton enclave-process`, which the daemon runs.
+#[derive(Args, Clone, Debug)]
+pub struct EnclaveProcessArgs {
+    /// Where it runs
+    #[arg(long, value_enum)]
+    pub platform: PlatformName,
+    /// Which machine of the development PKI
+    #[arg(long)]
+    pub dev_machine: String,
+    /// What that is made from
+    #[arg(long)]
+    pub dev_pki_seed: u64,
 }
 
 /// Arguments of `baton genesis`.

@@ -399,11 +399,19 @@ fn cosmovisor(checks: &mut Checks, args: &DoctorArgs, plan: Option<&str>) {
     let programs: Vec<_> = std::fs::read_dir(&bin).into_iter().flatten().flatten().map(|e| e.path()).filter(|p| is_program(p)).collect();
     if programs.is_empty() {
         checks.fail("binary", format!("{} has no program: cosmovisor would stop at the plan's height", bin.display()));
-    } else if programs.iter().any(|p| says(p, "baton guard")) {
+    } else if programs.iter().any(|p| is_guarded(p)) {
         checks.ok("binary", format!("{}: behind the guard", bin.display()));
     } else {
         checks.fail("guard", format!("nothing in {} is a wrapper with `baton guard`: a supervisor's restart would run the new binary without a handover", bin.display()));
     }
+}
+
+/// True for a script with `baton guard` in it, however the command's path is written.
+fn is_guarded(path: &Path) -> bool {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(if bytes.len() < 1 << 20 { &bytes } else { &[] });
+    let calls = |line: &str| line.split_once("guard").is_some_and(|(before, after)| before.contains("baton") && before.ends_with(' ') && after.starts_with(' '));
+    text.lines().any(calls)
 }
 
 fn finish(mut out: Report, mut checks: Checks) -> Result<Report, Failure> {
@@ -426,6 +434,21 @@ fn finish(mut out: Report, mut checks: Checks) -> Result<Report, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guard_is_seen_however_the_command_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("chaind");
+        for (text, guarded) in [
+            ("exec baton guard --plan p -- real \"$@\"\n", true),
+            ("exec \"/opt/baton/bin/baton\" guard --home \"/h\" --plan p -- real \"$@\"\n", true),
+            ("exec /usr/bin/real start\n", false),
+            ("# baton comes later\nexec real guard\n", false),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(is_guarded(&file), guarded, "{text}");
+        }
+    }
 
     fn of(f: impl FnOnce(&mut Checks)) -> Vec<(Level, &'static str)> {
         let mut c = Checks::default();

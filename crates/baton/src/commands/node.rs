@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::cli::node::{
-    GenesisArgs, HomeArgs, ImportArgs, InitArgs, JoinArgs, NodeRunArgs, RecordSendArgs, RehearseArgs, StatusArgs, UpgradeArgs,
+    EnclaveProcessArgs, GenesisArgs, HomeArgs, ImportArgs, InitArgs, JoinArgs, NodeRunArgs, RecordSendArgs, RehearseArgs, StatusArgs, UpgradeArgs,
     VaultGetArgs, VaultPutArgs,
 };
 use crate::node::config::{ChainConfig, Config, EnclaveConfig, Home, HomeError, LogConfig, SignerConfig};
 use crate::node::ops::{Op, Operator};
+use crate::node::machine::launcher_here;
 use crate::node::{Node, run, watch_peers};
 use crate::output::{Failure, Report};
 
@@ -79,6 +80,7 @@ pub fn init(args: &InitArgs) -> Result<Report, Failure> {
             platform: args.platform,
             dev_machine: args.dev_machine.clone().unwrap_or_else(|| name.clone()),
             dev_pki_seed: args.dev_pki_seed,
+            dev_process: args.dev_process,
         },
         signer,
         log: LogConfig::default(),
@@ -121,6 +123,13 @@ pub fn node(args: &NodeRunArgs) -> Result<Report, Failure> {
     let mut out = Report::new();
     out.field("stopped", true);
     Ok(out)
+}
+
+/// Runs one enclave for a daemon, until that lets go of it.
+pub fn enclave_process(args: &EnclaveProcessArgs) -> Result<Report, Failure> {
+    let launcher = launcher_here(args.platform, &args.dev_machine, args.dev_pki_seed)?;
+    baton_host::sgx::apart::serve(&*launcher).map_err(Failure::input)?;
+    Ok(Report::new())
 }
 
 /// The first seed of a new network.

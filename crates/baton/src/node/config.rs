@@ -68,6 +68,9 @@ pub struct EnclaveConfig {
     pub dev_machine: String,
     /// Development platforms: what its keys are made from; the same on all nodes of a network.
     pub dev_pki_seed: u64,
+    /// Development platforms: each enclave runs in a process of its own, which can be killed apart from the daemon.
+    #[serde(default)]
+    pub dev_process: bool,
 }
 
 /// Where enclaves run.
@@ -78,6 +81,15 @@ pub enum PlatformName {
     Sim,
     /// The real program on a software SGX CPU.
     Softsgx,
+}
+
+impl PlatformName {
+    /// True where the machine and its quotes are made up.
+    pub fn is_development(self) -> bool {
+        match self {
+            PlatformName::Sim | PlatformName::Softsgx => true,
+        }
+    }
 }
 
 /// Section `signer`: the chain's own command, or a key file.
@@ -300,6 +312,9 @@ impl Config {
         if self.chain.poll_ms == 0 || self.chain.timeout_ms == 0 || self.chain.advance_blocks == 0 {
             return Err("chain: poll_ms, timeout_ms and advance_blocks must be above 0".into());
         }
+        if self.enclave.dev_process && !self.enclave.platform.is_development() {
+            return Err("enclave.dev_process: expected it on platforms sim and softsgx alone; take it out".into());
+        }
         if let Some(s) = &self.signer
             && s.command.is_some() == s.keyfile.is_some()
         {
@@ -367,11 +382,12 @@ fn commented(c: &Config) -> String {
          # How often the chain is looked at; near a plan's height ten times as often.\npoll_ms = {}\n\
          # The enclaves' trusted head follows at most this many blocks behind.\nadvance_blocks = {}\n\n\
          [enclave]\n# sim: in process, for tests. softsgx: the real program on a software CPU, for tests.\nplatform = \"{platform}\"\n\
-         # Development platforms only: which machine this is, and the seed of the network's development PKI.\ndev_machine = {}\ndev_pki_seed = {}\n\n\
+         # Development platforms only: which machine this is, and the seed of the network's development PKI.\ndev_machine = {}\ndev_pki_seed = {}\n\
+         # Development platforms only: each enclave in a process of its own.\ndev_process = {}\n\n\
          # How this node's records get onto the chain: the chain's own command, or a key file. Without it peers publish.\n{signer}\n\
          [log]\n# error, warn, info, debug or trace\nlevel = {}\n# text or json, on stderr\nformat = {}\n",
         s(&c.name), c.listen, quoted(&c.peers), s(&c.chain.id), quoted(&c.chain.rpc), c.chain.timeout_ms, c.chain.retries,
-        c.chain.poll_ms, c.chain.advance_blocks, s(&c.enclave.dev_machine), c.enclave.dev_pki_seed, s(&c.log.level), s(&c.log.format),
+        c.chain.poll_ms, c.chain.advance_blocks, s(&c.enclave.dev_machine), c.enclave.dev_pki_seed, c.enclave.dev_process, s(&c.log.level), s(&c.log.format),
     )
 }
 
@@ -392,7 +408,7 @@ mod tests {
                 poll_ms: poll_ms(),
                 advance_blocks: advance_blocks(),
             },
-            enclave: EnclaveConfig { platform: PlatformName::Sim, dev_machine: "m".into(), dev_pki_seed: 1 },
+            enclave: EnclaveConfig { platform: PlatformName::Sim, dev_machine: "m".into(), dev_pki_seed: 1, dev_process: false },
             signer: None,
             log: LogConfig::default(),
         }
@@ -404,6 +420,7 @@ mod tests {
         let mut c = config();
         let home = Home::init(&dir.path().join("a"), &c).unwrap();
         assert_eq!(*home.config(), c);
+        c.enclave.dev_process = true;
         c.signer = Some(SignerConfig {
             command: Some(vec!["x".into(), "{memo}".into(), "a \"b\"".into()]),
             timeout_secs: 7, keyfile: None, prefix: prefix(), denom: denom(), fee: 0, gas: gas(),

@@ -198,14 +198,16 @@ impl Db {
     }
 
     /// Notes a record that must follow once the chain makes blocks.
-    pub fn owe(&self, memo: &str) -> Result<(), DbError> {
+    pub fn owe(&self, memo: &str) -> Result<u64, DbError> {
         let write = self.0.begin_write().map_err(failed)?;
-        {
+        let next = {
             let mut table = write.open_table(OWED).map_err(failed)?;
             let next = table.last().map_err(failed)?.map_or(0, |(k, _)| k.value() + 1);
             table.insert(next, memo).map_err(failed)?;
-        }
-        write.commit().map_err(failed)
+            next
+        };
+        write.commit().map_err(failed)?;
+        Ok(next)
     }
 
     /// The records that are owed.

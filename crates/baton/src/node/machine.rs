@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +12,10 @@ use baton_attest::sgxs::sim_contents;
 use baton_core::policy::Policy;
 use baton_enclave::sim::{Image, Machine};
 use baton_host::link::Launcher;
+use baton_host::sgx::apart::Apart;
 use baton_host::sgx::image::{MAX_SGXS_BYTES, Pages};
+
+use clap::ValueEnum;
 
 use super::config::{EnclaveConfig, PlatformName};
 use crate::world::platform::software;
@@ -19,6 +23,30 @@ use crate::world::platform::software;
 /// The development PKI of a seed.
 pub fn dev_pki(seed: u64) -> Result<DevPki> {
     Ok(DevPki::new(hash("baton development pki v1", &[&seed.to_be_bytes()]).0)?)
+}
+
+fn launcher_of(platform: PlatformName, machine: &Rc<Machine>) -> Result<Rc<dyn Launcher>> {
+    match platform {
+        PlatformName::Sim => Ok(machine.clone()),
+        PlatformName::Softsgx => software(machine),
+    }
+}
+
+/// What runs the enclaves of a machine of a development PKI in this process.
+pub fn launcher_here(platform: PlatformName, machine: &str, pki_seed: u64) -> Result<Rc<dyn Launcher>> {
+    launcher_of(platform, &Rc::new(Machine::new(&dev_pki(pki_seed)?, machine, &PlatformSpec::default())?))
+}
+
+/// The same machine, with each enclave in a process of its own: this program again.
+fn apart(within: Rc<dyn Launcher>, config: &EnclaveConfig) -> Result<Rc<dyn Launcher>> {
+    let program = std::env::current_exe().context("this program does not find itself")?;
+    let platform = config.platform.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
+    let args = ["enclave-process", "--platform", &platform, "--dev-machine", &config.dev_machine, "--dev-pki-seed", &config.dev_pki_seed.to_string()].map(String::from);
+    Ok(Rc::new(Apart::new(within, move || {
+        let mut command = Command::new(&program);
+        command.args(&args);
+        command
+    })))
 }
 
 /// Where enclaves run here.
@@ -33,10 +61,8 @@ impl Here {
     pub fn new(config: &EnclaveConfig) -> Result<Self> {
         let pki = dev_pki(config.dev_pki_seed)?;
         let machine = Rc::new(Machine::new(&pki, &config.dev_machine, &PlatformSpec::default())?);
-        let launcher: Rc<dyn Launcher> = match config.platform {
-            PlatformName::Sim => machine.clone(),
-            PlatformName::Softsgx => software(&machine)?,
-        };
+        let launcher = launcher_of(config.platform, &machine)?;
+        let launcher = if config.dev_process { apart(launcher, config)? } else { launcher };
         Ok(Here { pki, machine, launcher })
     }
 

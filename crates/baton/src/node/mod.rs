@@ -251,10 +251,6 @@ impl Node {
                 done.extend(more);
             }
             Err(e) => {
-                // An enclave that ended is started again from its files; which one, the error does not say.
-                if e.chain().any(|c| matches!(c.downcast_ref(), Some(SeatError::Link(_)))) {
-                    self.places.iter_mut().for_each(|p| p.seat.stop());
-                }
                 let text = format!("{e:#}");
                 let known = self.failing.get(name);
                 if known.is_none_or(|k| k.text != text) {
@@ -277,25 +273,53 @@ impl Node {
         self.searched = None;
     }
 
-    /// Starts every enclave that does not run, and shows each new one its policy's checkpoint.
+    /// Starts every enclave that does not run, and shows each new one its policy's checkpoint. One that does not start
+    /// keeps no other from it.
     fn start_all(&mut self) -> Result<Vec<Done>> {
-        let mut done = Vec::new();
-        for place in &mut self.places {
-            if !place.seat.is_running() {
-                place.seat.start().with_context(|| format!("build {}", place.build.name))?;
+        let (mut done, mut failed) = (Vec::new(), None);
+        for index in 0..self.places.len() {
+            if let Err(e) = self.start_one(index, &mut done) {
+                failed = failed.or(Some(e));
             }
-            let status = place.seat.status()?;
-            if status.head_height == 0 {
-                let height = place.build.policy.chain.checkpoint.height;
-                let block = self.sources.light_block(height).with_context(|| format!("the checkpoint of build {}", place.build.name))?;
-                place.seat.call(&Request::Checkpoint { block: baton_attest::identity::encode(&block) })?;
-                done.push(Done { step: "checkpoint", text: format!("{} trusts header {height}", place.build.name) });
-            }
-            self.warnings.extend(place.seat.take_warnings());
-            place.status = Some(place.seat.status()?);
         }
         self.warnings.drain(..self.warnings.len().saturating_sub(20));
-        Ok(done)
+        match failed {
+            None => Ok(done),
+            Some(e) => {
+                // What was done is told all the same.
+                done.iter().for_each(|d| tracing::info!(step = d.step, "{}", d.text));
+                Err(e)
+            }
+        }
+    }
+
+    fn start_one(&mut self, index: usize, done: &mut Vec<Done>) -> Result<()> {
+        let Some(place) = self.places.get_mut(index) else { return Ok(()) };
+        let name = &place.build.name;
+        // Whether an enclave still lives shows only when it is asked.
+        if place.seat.is_running()
+            && let Err(SeatError::Link(e)) = place.seat.status()
+        {
+            tracing::warn!(step = "start", build = %name, "{e}");
+        }
+        if !place.seat.is_running() {
+            place.seat.start().with_context(|| format!("build {name}"))?;
+            if place.status.is_some() {
+                // What it drew in memory died with it: a record that names it is of no more use.
+                self.waiting = None;
+                done.push(Done { step: "start", text: format!("{name} had ended, and runs again from its sealed files") });
+            }
+        }
+        let status = place.seat.status()?;
+        if status.head_height == 0 {
+            let height = place.build.policy.chain.checkpoint.height;
+            let block = self.sources.light_block(height).with_context(|| format!("the checkpoint of build {name}"))?;
+            place.seat.call(&Request::Checkpoint { block: baton_attest::identity::encode(&block) })?;
+            done.push(Done { step: "checkpoint", text: format!("{name} trusts header {height}") });
+        }
+        self.warnings.extend(place.seat.take_warnings());
+        place.status = Some(place.seat.status()?);
+        Ok(())
     }
 
     fn refresh(&mut self) {

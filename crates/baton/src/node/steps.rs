@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use baton_attest::identity::{Measurement, hash};
+use baton_chain::evidence::UpgradeEvidence;
 use baton_chain::gov::{PLAN_KEY, Plan, UPGRADE_STORE, done_key};
 use baton_chain::info::read_info;
 use baton_chain::record::Kind;
@@ -268,29 +269,30 @@ fn announce(node: &mut Node, c: &Coming, target: Measurement) -> Result<Vec<Done
 }
 
 fn go_on(node: &mut Node, c: &Coming, w: Waiting) -> Result<Vec<Done>> {
-    let Some(tx) = node.sources.included(&w.hash)? else {
-        let waited = w.sent.elapsed();
-        if waited < RESEND {
+    let trusted = trusted(&node.status_of(c.source)?);
+    let policy = node.at(c.source)?.build.policy.chain.clone();
+    let sources = &node.sources;
+    let shown = || -> Result<Option<(u64, UpgradeEvidence)>> {
+        let Some(tx) = sources.included(&w.hash)? else { return Ok(None) };
+        let head = sources.rpc.latest()?.max(tx.height);
+        Ok(Some((tx.height, Gather::new(sources, &policy).ahead(&trusted, c.plan.proposal, &tx, head)?)))
+    };
+    let (block, evidence) = match shown() {
+        Ok(Some(shown)) => shown,
+        Ok(None) if w.sent.elapsed() < RESEND => {
             node.waiting = Some(w);
             return NOTHING;
         }
-        return done("ahead", format!("the record is in no block after {} s: it is sent again", waited.as_secs()));
-    };
-    let head = node.sources.rpc.latest()?.max(tx.height);
-    let policy = node.at(c.source)?.build.policy.chain.clone();
-    let trusted = trusted(&node.status_of(c.source)?);
-    let evidence = Gather::new(&node.sources, &policy).ahead(&trusted, c.plan.proposal, &tx, head);
-    let evidence = match evidence {
-        Ok(e) => e,
+        Ok(None) => return done("ahead", format!("the record is in no block after {} s: it is sent again", w.sent.elapsed().as_secs())),
         Err(e) => {
             // The request stands: only the chain has to say more.
             node.waiting = Some(w);
-            return Err(e.into());
+            return Err(e);
         }
     };
     let (o, n) = node.pair(c.source, c.target)?;
     relay::hand_over(&mut o.seat, &mut n.seat, &w.asked, OfferEvidence::Ahead(evidence.to_cbor()), Channel::Local)?;
-    let text = format!("{} handed over to {} for plan {:?} at {}, with the record in block {}", o.build.name, n.build.name, c.plan.name, c.plan.height, tx.height);
+    let text = format!("{} handed over to {} for plan {:?} at {}, with the record in block {block}", o.build.name, n.build.name, c.plan.name, c.plan.height);
     node.refresh_status(c.source)?;
     node.refresh_status(c.target)?;
     done("ahead", text)
@@ -321,6 +323,7 @@ fn at_x(node: &mut Node) -> Result<Vec<Done>> {
 
 fn hand_over_at_x(node: &mut Node, plan: &KnownPlan, source: usize, target: usize) -> Result<Vec<Done>> {
     if node.finish_transfer(source, target)? {
+        known_to_the_guard(node, plan)?;
         return done("at X", "a transfer that was cut off is complete");
     }
     let policy = node.at(source)?.build.policy.chain.clone();
@@ -331,15 +334,33 @@ fn hand_over_at_x(node: &mut Node, plan: &KnownPlan, source: usize, target: usiz
     let evidence = at_x.or_else(|e| gather.at_x(&trusted, plan.proposal, plan.height.saturating_sub(1)).map_err(|_| e))?;
     let (o, n) = node.pair(source, target)?;
     let asked = relay::ask(&mut o.seat, &mut n.seat, Kind::Upgrade, Channel::Local)?;
-    relay::hand_over(&mut o.seat, &mut n.seat, &asked, OfferEvidence::AtX(evidence.to_cbor()), Channel::Local)?;
     let text = format!("{} handed over to {} at X = {} for plan {:?}; its record follows once the chain makes blocks", o.build.name, n.build.name, plan.height, plan.name);
-    node.sources.db.owe(&asked.record(plan.proposal).encode())?;
-    // The enclave has verified this very plan, whoever named it: now the guard may know it.
-    node.sources.db.note_plan(plan)?;
-    super::follow::write_plan(node.home.dir(), plan)?;
+    // The debt is written down first: who dies right after the offer still owes its record.
+    let owed = node.sources.db.owe(&asked.record(plan.proposal).encode())?;
+    let (o, n) = node.pair(source, target)?;
+    let offered = match relay::offer(&mut o.seat, &asked, OfferEvidence::AtX(evidence.to_cbor()), Some(Channel::Local)) {
+        Ok(offered) => offered,
+        Err(e) => {
+            // A refusal gives nothing away: there is nothing to announce.
+            if e.refusal().is_some() {
+                node.sources.db.paid(owed)?;
+            }
+            return Err(e.into());
+        }
+    };
+    relay::accept(&mut n.seat, &offered)?;
+    relay::confirm(&mut o.seat, &mut n.seat, offered.transcript, Channel::Local)?;
+    known_to_the_guard(node, plan)?;
     node.refresh_status(source)?;
     node.refresh_status(target)?;
     done("at X", text)
+}
+
+/// The enclave has verified this very plan, whoever named it: now the guard may know it.
+fn known_to_the_guard(node: &Node, plan: &KnownPlan) -> Result<()> {
+    node.sources.db.note_plan(plan)?;
+    super::follow::write_plan(node.home.dir(), plan)?;
+    Ok(())
 }
 
 /// Writes down, for the guard, which builds hold the keyring durably on this machine; takes it back when one does no more.
@@ -495,13 +516,15 @@ fn owed_records(node: &mut Node) -> Result<Vec<Done>> {
     if view.error.is_some() || halted || !view.moved.is_some_and(|m| m.elapsed() < Duration::from_secs(60)) {
         return NOTHING;
     }
-    let key = format!("owed {number}");
+    // By what is owed: numbers come again once all is paid.
+    let key = format!("owed {memo}");
     let sent = node.sources.db.note(&key)?;
     if let Some((hash, at)) = sent.as_deref().and_then(|s| s.split_once(' ')) {
         let mut digest = [0; 32];
         hex::decode_to_slice(hash, &mut digest)?;
         if let Some(tx) = node.sources.included(&digest)? {
             node.sources.db.paid(*number)?;
+            node.sources.db.forget_note(&key)?;
             return done("records", format!("the record of a handover at X is in block {}", tx.height));
         }
         if view.height < at.parse::<u64>().unwrap_or(0).saturating_add(20) {

@@ -1,5 +1,6 @@
 //! The daemon and its commands, against the devnet's RPC.
 
+mod apart;
 mod bad;
 mod doctor;
 mod net;

@@ -175,6 +175,11 @@ impl Net {
         self.until(i, "answers", |_| true);
     }
 
+    /// The daemon's process.
+    pub fn pid(&self, i: usize) -> u32 {
+        self.nodes[i].child.as_ref().expect("it runs").id()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self, i: usize) {
         if let Some(mut child) = self.nodes[i].child.take() {
