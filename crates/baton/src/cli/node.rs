@@ -215,6 +215,9 @@ pub struct HookArgs {
     /// Longest run, in seconds; cosmovisor itself would wait for ever
     #[arg(long, value_name = "SECS", default_value_t = 300)]
     pub limit: u64,
+    /// What the chain's node wrote at its halt; without it $DAEMON_HOME/data/upgrade-info.json
+    #[arg(long, value_name = "FILE")]
+    pub upgrade_info: Option<PathBuf>,
 }
 
 /// Arguments of `baton guard`.
@@ -222,6 +225,8 @@ pub struct HookArgs {
 #[command(after_help = examples!(
     "baton guard --plan enclave-v2 -- chaind start",
     "baton guard --build v2.sgxs -- chaind start --home /var/lib/chain",
+    "baton guard --plan enclave-v2 --build v2.sgxs -- chaind start     the plan has to name that very build",
+    "baton guard --plan enclave-v2 --upgrade-info /var/lib/chain/data/upgrade-info.json -- chaind start",
     "ExecStartPre=baton guard --build /opt/chain/v2.sgxs     without a command it only checks",
 ))]
 pub struct GuardArgs {
@@ -229,11 +234,15 @@ pub struct GuardArgs {
     #[command(flatten)]
     pub at: HomeArgs,
     /// The plan whose build the command runs with
-    #[arg(long, value_name = "NAME", required_unless_present = "build", conflicts_with = "build")]
+    #[arg(long, value_name = "NAME", required_unless_present = "build")]
     pub plan: Option<String>,
     /// The build that the command runs with
     #[arg(long, value_name = "SGXS")]
     pub build: Option<PathBuf>,
+    /// What the chain's node wrote at its halt; without it $DAEMON_HOME/data/upgrade-info.json. Where there is no file,
+    /// what this node saw of the plan counts
+    #[arg(long, value_name = "FILE")]
+    pub upgrade_info: Option<PathBuf>,
     /// What to run if the handover is confirmed on this machine
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,

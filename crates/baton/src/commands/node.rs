@@ -299,7 +299,7 @@ pub fn upgrade(args: &UpgradeArgs) -> Result<Report, Failure> {
     let mut operator = Operator::open(home(&args.at)?)?;
     let mut out = Report::new();
     loop {
-        let got = operator.ask(&Op::Upgrade { plan: args.plan.clone() })?;
+        let got = operator.ask(&Op::Upgrade { plan: args.plan.clone(), height: None, info: None })?;
         lines(&mut out, &got);
         if got["confirmed"] == true || Instant::now() >= end {
             fields(&mut out, &got);
@@ -317,7 +317,10 @@ pub fn upgrade_verdict(out: &mut Report, got: &Value) {
         return;
     }
     out.row("plan", format!("{} at {}", text(got, "plan"), got["height"]));
-    if got["names_enclave"] != true {
+    if let Some(doubt) = got["doubt"].as_str() {
+        out.row("waits for", doubt);
+        out.verdict(false, "it is not certain that this is the plan that is meant");
+    } else if got["names_enclave"] != true {
         out.verdict(true, "the plan names no enclave: nothing to hand over");
     } else if let Some(why) = got["unreadable"].as_str() {
         out.verdict(false, format!("{why}; no enclave hands over by this plan: the chain has to cancel it and vote again"));

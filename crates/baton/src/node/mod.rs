@@ -7,6 +7,7 @@
 pub mod config;
 pub mod db;
 pub mod follow;
+pub mod gate;
 pub mod http;
 pub mod join;
 pub mod machine;
@@ -20,6 +21,7 @@ pub mod sources;
 pub mod dates;
 pub mod status;
 mod steps;
+mod upgrade;
 pub mod watch_peers;
 pub mod vote;
 pub mod wire;
@@ -38,7 +40,7 @@ use baton_host::rpc::{CommandSigner, Fee, Keyfile, RpcConfig, RpcSource};
 use baton_host::seat::{Seat, SeatError};
 
 use config::{Config, Home, HomeLock};
-use db::Db;
+use db::{Db, KnownPlan};
 use follow::Follower;
 use machine::{BuildFile, Here};
 use peers::Peer;
@@ -99,6 +101,8 @@ pub struct Node {
     shared: Arc<Shared>,
     waiting: Option<Waiting>,
     orders: BTreeMap<String, orders::Carried>,
+    /// What the chain's node wrote at its halt, where a hook has read it.
+    halted: Option<KnownPlan>,
     searched: Option<Instant>,
     dates: dates::Dates,
     /// The height of the last look at whether plans that ran still stand.
@@ -153,6 +157,7 @@ impl Node {
             shared: Arc::default(),
             waiting: None,
             orders: BTreeMap::new(),
+            halted: None,
             searched: None,
             dates: dates::Dates::default(),
             stood_at: 0,

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use baton_attest::identity::Measurement;
 use baton_attest::quote::{Collateral, Purpose, QuoteTime, check_quote};
-use baton_chain::info::read_info;
 use baton_chain::record::Kind;
 use baton_core::custody::State;
 use baton_enclave::wire::{Reply, Request, Under};
@@ -20,6 +19,7 @@ use super::config::{Home, HomeError};
 use super::follow::Follower;
 use super::peers::Peer;
 use super::steps::record_of;
+use super::upgrade::Wanted;
 use super::{Done, Node};
 
 /// A question or an order of the operator.
@@ -50,6 +50,12 @@ pub enum Op {
     Upgrade {
         /// The plan; none: the pending one, else the newest that is known.
         plan: Option<String>,
+        /// Its height, where the asker knows it: a plan of the same name at another height is another plan.
+        #[serde(default)]
+        height: Option<u64>,
+        /// Its info, where the chain's own node wrote it down.
+        #[serde(default)]
+        info: Option<String>,
     },
     /// App: store a value.
     VaultPut {
@@ -80,7 +86,7 @@ pub enum Op {
     },
 }
 
-fn told(done: &[Done]) -> Vec<String> {
+pub(super) fn told(done: &[Done]) -> Vec<String> {
     done.iter().map(|d| format!("{}: {}", d.step, d.text)).collect()
 }
 
@@ -103,7 +109,7 @@ impl Node {
                 let p = &self.places[index];
                 Ok(json!({"measurement": p.build.measurement.to_string(), "state": self.state(index).to_string().to_lowercase(), "done": told(&done)}))
             }
-            Op::Upgrade { plan } => self.op_upgrade(plan.as_deref()),
+            Op::Upgrade { plan, height, info } => self.op_upgrade(&Wanted { plan: plan.as_deref(), height: *height, info: info.as_deref() }),
             Op::VaultPut { name, value } => self.op_put(name, value),
             Op::VaultGet { name } => self.op_get(name),
             Op::Carry { file, how } => {
@@ -196,95 +202,6 @@ impl Node {
         self.tick();
         let commitment = s.commitments.first().map(ToString::to_string);
         Ok(json!({"commitment": commitment, "measurement": measurement, "state": s.state.to_string().to_lowercase(), "exposed": s.exposed}))
-    }
-
-    fn op_upgrade(&mut self, plan: Option<&str>) -> Result<Value> {
-        self.try_all_again();
-        let done = self.tick();
-        let (view, known) = (self.shared.view(), self.sources.db.plans()?);
-        let pending = view.plan.map(|p| p.plan);
-        let all = pending.into_iter().chain(known.into_iter().rev());
-        let Some(plan) = all.into_iter().find(|p| plan.is_none_or(|name| name == p.name)) else {
-            return Ok(json!({"plan": plan, "known": false, "confirmed": false, "done": told(&done), "failing": self.said_failing()}));
-        };
-        let named = read_info(&plan.info);
-        let (measurement, why) = match &named {
-            Ok(build) => (build.as_ref().map(|b| b.measurement), None),
-            Err(e) => (None, Some(e.to_string())),
-        };
-        // A plan without an enclave changes nothing here; one that cannot be read is refused.
-        let confirmed = match (&measurement, &why) {
-            (Some(m), _) => self.home.path("confirmed").join(format!("{m}.json")).exists(),
-            (None, None) => true,
-            (None, Some(_)) => false,
-        };
-        let index = measurement.and_then(|m| self.find(&m));
-        Ok(json!({
-            "plan": plan.name, "height": plan.height, "proposal": plan.proposal, "known": true,
-            "names_enclave": measurement.is_some() || why.is_some(), "unreadable": why,
-            "measurement": measurement.map(|m| m.to_string()),
-            "build_here": index.map(|i| self.places[i].build.name.clone()),
-            "state": index.map(|i| self.state(i).to_string().to_lowercase()),
-            "confirmed": confirmed, "done": told(&done), "failing": self.said_failing(),
-            "waits_for": if confirmed { Vec::new() } else { self.missing(&plan, measurement.as_ref()) },
-            "builds": self.home.path("builds").display().to_string(),
-        }))
-    }
-
-    /// Which conditions of a confirmed handover do not hold, in the order in which they are needed.
-    fn missing(&self, plan: &super::db::KnownPlan, measurement: Option<&Measurement>) -> Vec<String> {
-        let Some(measurement) = measurement else { return Vec::new() };
-        let mut out = Vec::new();
-        let target = self.find(measurement);
-        if target.is_none() {
-            out.push(format!("build: {measurement} is not in {}", self.home.path("builds").display()));
-        }
-        let others = || self.places.iter().filter(|p| p.build.measurement != *measurement);
-        let source = self.holder().filter(|i| self.places.get(*i).is_some_and(|p| p.build.measurement != *measurement));
-        match source {
-            None => {
-                let held: Vec<String> = others().filter_map(|p| Some(format!("{} {}", p.build.name, p.status.as_ref()?.state.to_string().to_lowercase()))).collect();
-                out.push(format!("source: no build here holds the keyring and serves ({})", if held.is_empty() { "none is in the folder".into() } else { held.join(", ") }));
-            }
-            Some(source) => {
-                let svn = |i: usize| self.places.get(i).and_then(|p| p.status.as_ref()).map(|s| s.identity.svn);
-                if let Some(target) = target.filter(|t| svn(*t) < svn(source)) {
-                    out.push(format!("version: the build has svn {}, the one in use {}", svn(target).unwrap_or(0), svn(source).unwrap_or(0)));
-                }
-                let lead = self.places.get(source).map_or(0, |p| p.build.policy.chain.lead_blocks);
-                self.missing_of_chain(plan, lead, &mut out);
-            }
-        }
-        let state = target.map(|t| self.state(t));
-        if matches!(state, Some(State::Received | State::Holding)) {
-            out.push("receipt: the new build holds the keyring; the old one has not confirmed its receipt yet".into());
-        }
-        out
-    }
-
-    fn missing_of_chain(&self, plan: &super::db::KnownPlan, lead: u64, out: &mut Vec<String>) {
-        let (view, height) = (self.shared.view(), self.known_height());
-        if let Some(e) = &view.error {
-            out.push(format!("chain: not seen now ({e}); what was kept and peers are asked instead"));
-        }
-        if plan.proposal == 0 {
-            out.push("vote: no passed proposal that carries this very plan was found".into());
-        }
-        let opens = plan.height.saturating_sub(lead);
-        if height < opens {
-            out.push(format!("window: the lead window opens at height {opens}, the chain is at {height}"));
-        } else if height.saturating_add(1) < plan.height {
-            out.push(match &self.waiting {
-                Some(w) => format!("record: transaction {} is in no block yet ({} s)", hex::encode_upper(w.hash), w.sent.elapsed().as_secs()),
-                None => "record: none is sent yet".into(),
-            });
-        } else if !self.shows(plan) {
-            out.push(format!("evidence: neither header {} nor the one before it, with the plan in its state, is kept here, at an endpoint or at a peer", plan.height));
-        }
-    }
-
-    fn said_failing(&self) -> Vec<String> {
-        self.failures().into_iter().map(|(step, text)| format!("{step}: {text}")).collect()
     }
 
     fn op_put(&mut self, name: &str, value: &str) -> Result<Value> {

@@ -2,6 +2,7 @@
 
 mod bad;
 mod doctor;
+mod gate;
 mod net;
 mod orders;
 mod story;
