@@ -128,8 +128,8 @@ pub struct JoinArgs {
     /// Which build; without it the newest in the folder
     #[arg(long, value_name = "MEASUREMENT")]
     pub build: Option<Measurement>,
-    /// Longest wait for the record's block, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 120)]
+    /// Longest wait for the record's block, in seconds; it is sent again every third of that
+    #[arg(long, value_name = "SECS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=570))]
     pub wait: u64,
 }
 
@@ -305,7 +305,7 @@ pub struct RecordSendArgs {
     #[arg(value_name = "MEMO")]
     pub memo: String,
     /// Longest wait for its block, in seconds; it is sent again every third of that
-    #[arg(long, value_name = "SECS", default_value_t = 90)]
+    #[arg(long, value_name = "SECS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=570))]
     pub wait: u64,
 }
 

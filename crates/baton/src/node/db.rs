@@ -64,7 +64,9 @@ pub struct Db(Database);
 impl Db {
     /// Opens a file, or makes it (mode 0600).
     pub fn open(path: &Path) -> Result<Self, DbError> {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        // Made with its mode, so that nobody ever sees it looser.
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;
         let db = Database::create(path).map_err(failed)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         let write = db.begin_write().map_err(failed)?;

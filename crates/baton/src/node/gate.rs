@@ -115,7 +115,7 @@ fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, Unusable
 
 fn write<T: Serialize>(path: &Path, what: &T) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        super::config::private_folder(folder)?;
     }
     let text = serde_json::to_string_pretty(what)? + "\n";
     Ok(write_private(path, text.as_bytes())?)

@@ -40,6 +40,7 @@ pub(super) fn page(node: &Node) -> String {
     let view = node.shared.view();
     set(&gauge(r, "build_info", "Version of the daemon"), vec![("version", env!("CARGO_PKG_VERSION").into())], 1);
     one(r, "uptime_seconds", "Time since the daemon started", node.started.elapsed().as_secs());
+    one(r, "last_tick_timestamp_seconds", "When the last round of steps ended, unix time; 0 before the first", node.shared.ticked_at());
     one(r, "chain_height", "Newest decided height", view.height);
     one(r, "chain_block_timestamp_seconds", "Time of the newest block, unix time", view.time);
     one(r, "chain_seen", "1 while the last look at the chain succeeded", u64::from(view.error.is_none() && view.seen.is_some()));

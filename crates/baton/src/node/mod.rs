@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod ops;
 pub mod orders;
 pub mod peers;
+mod power;
 pub mod run;
 pub mod shared;
 pub mod sources;
@@ -24,6 +25,7 @@ mod steps;
 mod upgrade;
 pub mod watch_peers;
 pub mod vote;
+pub mod waiting;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -105,6 +107,7 @@ pub struct Node {
     halted: Option<KnownPlan>,
     searched: Option<Instant>,
     dates: dates::Dates,
+    power: power::Power,
     /// The height of the last look at whether plans that ran still stand.
     stood_at: u64,
     failing: BTreeMap<String, Failing>,
@@ -160,6 +163,7 @@ impl Node {
             halted: None,
             searched: None,
             dates: dates::Dates::default(),
+            power: power::Power::default(),
             stood_at: 0,
             failing: BTreeMap::new(),
             bad_builds: Vec::new(),
@@ -232,7 +236,9 @@ impl Node {
         self.step("log", &mut done, |n| n.store_logs());
         self.refresh();
         dates::refresh(self);
+        power::refresh(self);
         let now = unix_now();
+        self.shared.ticked(Instant::now(), now);
         self.recent.extend(done.iter().map(|d| (now, d.clone())));
         self.recent.drain(..self.recent.len().saturating_sub(MAX_RECENT));
         self.share();

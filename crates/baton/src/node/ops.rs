@@ -10,7 +10,6 @@ use baton_chain::record::Kind;
 use baton_core::custody::State;
 use baton_enclave::wire::{Reply, Request, Under};
 use baton_core::messages::Attestation;
-use baton_host::chain::ChainSource;
 use baton_host::relay::{self, Channel};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,6 +19,7 @@ use super::follow::Follower;
 use super::peers::Peer;
 use super::steps::record_of;
 use super::upgrade::Wanted;
+use super::waiting::{self, Begun, Publishing, Waits};
 use super::{Done, Node};
 
 /// A question or an order of the operator.
@@ -91,7 +91,36 @@ pub(super) fn told(done: &[Done]) -> Vec<String> {
 }
 
 impl Node {
-    /// Does what the operator asks.
+    /// Begins what the operator asks. What has to wait for the chain or a peer is given back, to be moved on between ticks.
+    pub fn begin(&mut self, op: &Op) -> Result<Begun> {
+        let limit = |secs: u64| Duration::from_secs(secs).min(waiting::MAX_WAIT);
+        match op {
+            Op::Join { peer, build, wait_secs } => self.begin_join(peer, *build, limit(*wait_secs)),
+            Op::RecordSend { memo, wait_secs } => {
+                let mut record = waiting::Record(Publishing::new(memo.clone(), None, limit(*wait_secs)));
+                Ok(match record.step(self)? {
+                    Some(value) => Begun::Done(value),
+                    None => Begun::Waits(Box::new(record)),
+                })
+            }
+            Op::Status | Op::Attest | Op::Genesis | Op::Import { .. } | Op::Upgrade { .. } | Op::VaultPut { .. } | Op::VaultGet { .. } | Op::Carry { .. } => {
+                self.operate(op).map(Begun::Done)
+            }
+        }
+    }
+
+    /// Without a daemon: moves a job on until it is done. The steps of this node go on meanwhile.
+    fn wait_for(&mut self, mut job: Box<dyn Waits>) -> Result<Value> {
+        loop {
+            if let Some(value) = job.step(self)? {
+                return Ok(value);
+            }
+            std::thread::sleep(waiting::LOOK);
+            self.tick();
+        }
+    }
+
+    /// Does what the operator asks, to its end.
     pub fn operate(&mut self, op: &Op) -> Result<Value> {
         match op {
             Op::Status => {
@@ -101,14 +130,6 @@ impl Node {
             Op::Attest => self.op_attest(),
             Op::Genesis => self.op_genesis(),
             Op::Import { file } => self.op_import(file),
-            Op::Join { peer, build, wait_secs } => {
-                self.tick();
-                let mut done = self.join(peer, *build, Duration::from_secs(*wait_secs))?;
-                done.extend(self.tick());
-                let index = self.holding().context("the keyring did not arrive")?;
-                let p = &self.places[index];
-                Ok(json!({"measurement": p.build.measurement.to_string(), "state": self.state(index).to_string().to_lowercase(), "done": told(&done)}))
-            }
             Op::Upgrade { plan, height, info } => self.op_upgrade(&Wanted { plan: plan.as_deref(), height: *height, info: info.as_deref() }),
             Op::VaultPut { name, value } => self.op_put(name, value),
             Op::VaultGet { name } => self.op_get(name),
@@ -120,7 +141,10 @@ impl Node {
                 told_of["emergencies"] = json!(super::orders::emergencies(self));
                 Ok(told_of)
             }
-            Op::RecordSend { memo, wait_secs } => self.op_record(memo, *wait_secs),
+            Op::Join { .. } | Op::RecordSend { .. } => match self.begin(op)? {
+                Begun::Done(value) => Ok(value),
+                Begun::Waits(job) => self.wait_for(job),
+            },
         }
     }
 
@@ -149,7 +173,7 @@ impl Node {
     }
 
     /// A build that holds the keyring, whether or not it serves yet.
-    fn holding(&self) -> Option<usize> {
+    pub(super) fn holding(&self) -> Option<usize> {
         self.holder().or_else(|| (0..self.places.len()).find(|i| self.state(*i) == State::Received))
     }
 
@@ -226,20 +250,6 @@ impl Node {
             return Ok(json!({"value": String::from_utf8_lossy(&value), "build": self.places[index].build.measurement.to_string(), "epoch": epoch}));
         }
         bail!("no record of {name:?} is kept here; it comes from the peers")
-    }
-
-    fn op_record(&mut self, memo: &str, wait_secs: u64) -> Result<Value> {
-        let end = std::time::Instant::now() + Duration::from_secs(wait_secs);
-        let hash = self.sources.publish(memo)?;
-        loop {
-            if let Some(tx) = self.sources.included(&hash)? {
-                return Ok(json!({"txhash": hex::encode_upper(hash), "height": tx.height}));
-            }
-            if std::time::Instant::now() >= end {
-                bail!("transaction {} is in no block after {wait_secs} s: on a halted chain it is lost; run the same command again once blocks come", hex::encode_upper(hash));
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
     }
 }
 

@@ -172,8 +172,8 @@ fn a24_by_a_passed_plan_that_two_readers_understand_differently_nobody_hands_ove
     for (name, info, why) in [("twice", twice, "twice in one object"), ("both", both, "use one form alone")] {
         let height = {
             let mut chain = net.rpc.chain();
-            let height = chain.height() + 90;
-            let id = chain.propose(vec![Devnet::upgrade_message(name, height, &info)], &Text::titled(name), false).unwrap().unwrap();
+            let height = chain.height() + 150;
+            let id = chain.propose(vec![Devnet::upgrade_message(name, height, &info)], &Text::titled(name), true).unwrap().unwrap();
             chain.carry(id, YES).unwrap();
             assert_eq!(chain.plan().unwrap().name, name);
             let now = chain.height();
@@ -193,9 +193,9 @@ fn a24_by_a_passed_plan_that_two_readers_understand_differently_nobody_hands_ove
         assert!(refused.contains(why), "{refused}");
         assert!(under_cosmovisor(&net, &["hook", "custom-pre-upgrade", name, &at, "--limit", "1"]).refused().contains(why));
         // The lead window is open: nothing is offered, and the old build serves on.
-        net.wait_height(height - 40);
-        net.slow_from(height - 36);
-        net.until(0, "goes on", |s| s["chain"]["height"].as_u64().unwrap() > height - 38);
+        net.wait_height(height - 55);
+        net.slow_from(height - 51);
+        net.until(0, "goes on", |s| s["chain"]["height"].as_u64().unwrap() > height - 54);
         let status = net.status(0).unwrap();
         assert_eq!((&seat(&status, "v1")["state"], &seat(&status, "v1")["serving"], &seat(&status, "v2")["state"]), (&"holding".into(), &true.into(), &"empty".into()), "{status:#}");
         assert_eq!(net.json(0, &["vault", "get", "treasure"])["value"], "under the third oak");

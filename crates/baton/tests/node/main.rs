@@ -5,5 +5,6 @@ mod doctor;
 mod gate;
 mod net;
 mod orders;
+mod records;
 mod story;
 mod trouble;
