@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use baton_core::shares::Purpose;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{absence, acceptance, agreement, audit, boat, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, machine as machine_commands, node as node_commands, order, order_log, policy, proposal, quote, record_evidence, sit_out, snapshot, watch, witness};
+use crate::commands::{absence, acceptance, agreement, audit, boat, build, doctor, drill, evidence, evidence_show, guard, lifeboat, light, log, machine as machine_commands, node as node_commands, order, order_log, policy, policy_new, proposal, quote, record_evidence, sit_out, snapshot, watch, witness};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::{parse_duration, parse_share, parse_time};
 use crate::world::Platform;
@@ -553,7 +553,7 @@ fn run(cli: Cli) -> Exit {
         Command::Evidence(EvidenceCommand::Measure(args)) => (absence::measure(&args), args.json),
         Command::Evidence(EvidenceCommand::Show(args)) => (evidence_show::show(&args), args.json),
         Command::Evidence(EvidenceCommand::Verify(args)) => (evidence::verify(&args), args.json),
-        Command::Policy(PolicyCommand::New(args)) => (proposal::policy_new(&args), args.json),
+        Command::Policy(PolicyCommand::New(args)) => (policy_new::policy_new(&args), args.json),
         Command::Policy(PolicyCommand::Show(args)) => (policy::show(&args), args.json),
         Command::Policy(PolicyCommand::Check(args)) => (policy::check(&args), args.json),
         Command::Audit(args) => (audit::audit(&args), args.at.json),

@@ -1,6 +1,6 @@
 //! The devnet behind CometBFT's JSON-RPC on loopback, as a node of 0.38 answers it: for what speaks to real nodes.
 //!
-//! Only what Baton asks is here: `status`, `commit`, `validators`, `abci_query`, `tx`, `block` and
+//! Only what Baton asks is here: `status`, `commit`, `validators`, `abci_query`, `tx`, `block`, `blockchain` and
 //! `broadcast_tx_sync`, by POST. Heights that are not there, or were pruned, are refused with the real node's words.
 //! A [`Trick`] lets a test play a node that lies, lags or hangs.
 
@@ -46,6 +46,7 @@ struct Shared {
     trick: Mutex<Option<Arc<Trick>>>,
     pruned_below: AtomicU64,
     asked: AtomicU64,
+    swallowed: AtomicU64,
 }
 
 /// A refusal in the form of JSON-RPC.
@@ -62,7 +63,7 @@ impl RpcServer {
         let server = Arc::new(Server::http(listen).map_err(io::Error::other)?);
         let address = server.server_addr().to_ip().ok_or_else(|| io::Error::other("no IP address"))?;
         let stop = Arc::new(AtomicBool::new(false));
-        let shared = Arc::new(Shared { chain, trick: Mutex::new(None), pruned_below: AtomicU64::new(0), asked: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { chain, trick: Mutex::new(None), pruned_below: AtomicU64::new(0), asked: AtomicU64::new(0), swallowed: AtomicU64::new(0) });
         let threads = (0..THREADS)
             .map(|_| {
                 let (server, stop, shared) = (server.clone(), stop.clone(), shared.clone());
@@ -101,6 +102,16 @@ impl RpcServer {
     /// Blocks and states below this height are gone.
     pub fn prune_below(&self, height: u64) {
         self.shared.pruned_below.store(height, Ordering::Relaxed);
+    }
+
+    /// The next broadcasts are answered as taken, and lost: what a halted chain does with them.
+    pub fn swallow(&self, broadcasts: u64) {
+        self.shared.swallowed.store(broadcasts, Ordering::Relaxed);
+    }
+
+    /// How many broadcasts are still to be lost.
+    pub fn to_swallow(&self) -> u64 {
+        self.shared.swallowed.load(Ordering::Relaxed)
     }
 
     /// How many calls were answered.
@@ -160,6 +171,7 @@ impl Shared {
             "commit" => self.commit(self.height(params)?),
             "validators" => self.validators(params),
             "block" => self.block(self.height(params)?),
+            "blockchain" => self.blockchain(params),
             "abci_query" => self.abci_query(params),
             "tx" => self.tx(params),
             "broadcast_tx_sync" => self.broadcast(params),
@@ -215,6 +227,26 @@ impl Shared {
         let txs: Vec<String> = chain.txs(height).map_err(|e| internal(&e))?.iter().map(|tx| STANDARD.encode(tx)).collect();
         let id = signed.commit.as_ref().and_then(|c| c.block_id.clone());
         Ok(json!({"block_id": id, "block": {"header": header_json(signed.header.as_ref())?, "data": {"txs": txs}}}))
+    }
+
+    /// Headers, the newest first, twenty at most.
+    fn blockchain(&self, params: &Value) -> Result<Value, Refused> {
+        let latest = self.chain().height();
+        let most = number(&params["maxHeight"]).filter(|h| *h > 0).unwrap_or(latest).min(latest);
+        let base = self.pruned_below.load(Ordering::Relaxed).max(1);
+        let least = number(&params["minHeight"]).unwrap_or(1).max(base).max(most.saturating_sub(19));
+        if least > most {
+            return Err(Refused(-32603, "Internal error", format!("min height {least} can't be greater than max height {most}")));
+        }
+        let chain = self.chain();
+        let mut metas = Vec::new();
+        for height in (least..=most).rev() {
+            let signed: SignedHeader = chain.signed_header(height).map_err(|e| internal(&e))?;
+            let id = signed.commit.as_ref().and_then(|c| c.block_id.clone());
+            let txs = chain.txs(height).map_err(|e| internal(&e))?.len();
+            metas.push(json!({"block_id": id, "block_size": "0", "header": header_json(signed.header.as_ref())?, "num_txs": txs.to_string()}));
+        }
+        Ok(json!({"last_height": latest.to_string(), "block_metas": metas}))
     }
 
     fn validators(&self, params: &Value) -> Result<Value, Refused> {
@@ -321,6 +353,9 @@ impl Shared {
     fn broadcast(&self, params: &Value) -> Result<Value, Refused> {
         let tx = STANDARD.decode(params["tx"].as_str().unwrap_or_default()).map_err(|e| internal(&e))?;
         let hash = hex::encode_upper(merkle::sha256(&[&tx]));
+        if self.swallowed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+            return Ok(json!({"code": 0, "data": "", "log": "", "codespace": "", "hash": hash}));
+        }
         let (code, log) = match self.chain().submit(&tx) {
             Ok(_) => (0, String::new()),
             Err(crate::SubmitError::Known) => return Err(Refused(-32603, "Internal error", "tx already exists in cache".into())),

@@ -5,6 +5,7 @@
 //! enclave still trusts nothing of it. Nothing here waits for ever: each request has a time limit, each question a
 //! bounded number of rounds.
 
+mod blocks;
 mod client;
 mod key;
 mod send;

@@ -6,6 +6,7 @@
 //! stood there before goes to a folder beside it.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -355,7 +356,7 @@ impl Bundle {
         for (name, bytes) in &self.files {
             let path = dir.join(name);
             let folder = path.parent().unwrap_or(dir);
-            fs::create_dir_all(folder).map_err(io_err("create", folder))?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_err("create", folder))?;
             let mut f = File::create(&path).map_err(io_err("create", &path))?;
             f.write_all(bytes).map_err(io_err("write", &path))?;
             f.sync_all().map_err(io_err("fsync", &path))?;

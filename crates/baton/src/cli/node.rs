@@ -145,8 +145,8 @@ pub struct JoinArgs {
     /// Which build; without it the newest in the folder
     #[arg(long, value_name = "MEASUREMENT")]
     pub build: Option<Measurement>,
-    /// Longest wait for the record's block, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 120)]
+    /// Longest wait for the record's block, in seconds; it is sent again every third of that
+    #[arg(long, value_name = "SECS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=570))]
     pub wait: u64,
 }
 
@@ -232,6 +232,9 @@ pub struct HookArgs {
     /// Longest run, in seconds; cosmovisor itself would wait for ever
     #[arg(long, value_name = "SECS", default_value_t = 300)]
     pub limit: u64,
+    /// What the chain's node wrote at its halt; without it $DAEMON_HOME/data/upgrade-info.json
+    #[arg(long, value_name = "FILE")]
+    pub upgrade_info: Option<PathBuf>,
 }
 
 /// Arguments of `baton guard`.
@@ -239,6 +242,8 @@ pub struct HookArgs {
 #[command(after_help = examples!(
     "baton guard --plan enclave-v2 -- chaind start",
     "baton guard --build v2.sgxs -- chaind start --home /var/lib/chain",
+    "baton guard --plan enclave-v2 --build v2.sgxs -- chaind start     the plan has to name that very build",
+    "baton guard --plan enclave-v2 --upgrade-info /var/lib/chain/data/upgrade-info.json -- chaind start",
     "ExecStartPre=baton guard --build /opt/chain/v2.sgxs     without a command it only checks",
 ))]
 pub struct GuardArgs {
@@ -246,11 +251,15 @@ pub struct GuardArgs {
     #[command(flatten)]
     pub at: HomeArgs,
     /// The plan whose build the command runs with
-    #[arg(long, value_name = "NAME", required_unless_present = "build", conflicts_with = "build")]
+    #[arg(long, value_name = "NAME", required_unless_present = "build")]
     pub plan: Option<String>,
     /// The build that the command runs with
     #[arg(long, value_name = "SGXS")]
     pub build: Option<PathBuf>,
+    /// What the chain's node wrote at its halt; without it $DAEMON_HOME/data/upgrade-info.json. Where there is no file,
+    /// what this node saw of the plan counts
+    #[arg(long, value_name = "FILE")]
+    pub upgrade_info: Option<PathBuf>,
     /// What to run if the handover is confirmed on this machine
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
@@ -313,7 +322,7 @@ pub struct RecordSendArgs {
     #[arg(value_name = "MEMO")]
     pub memo: String,
     /// Longest wait for its block, in seconds; it is sent again every third of that
-    #[arg(long, value_name = "SECS", default_value_t = 90)]
+    #[arg(long, value_name = "SECS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=570))]
     pub wait: u64,
 }
 

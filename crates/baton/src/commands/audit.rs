@@ -2,18 +2,19 @@
 //!
 //! Each log is replayed and its signature verified first. Then every copy of the seed that a log admits must have its record
 //! in a block, at or below the head that its entry names, for the same target; and every record on chain must be answered by
-//! an entry, where a log at hand could hold it. A record is taken from a block only with its inclusion under a header that more
-//! than two thirds of the validators signed; which records a block leaves out, an endpoint could hide: ask more than one.
+//! an entry, where a log at hand could hold it. No index is trusted: the newest header is one that more than two thirds of the
+//! validators signed, each one below is linked to it by its hash, and the transactions of a block hash to what its header
+//! says. So an endpoint can neither invent a record nor hide one. It can refuse to answer, and is then named.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_attest::identity::{Digest32, PlatformId};
-use baton_chain::light::TrustedHeader;
-use baton_chain::publication::Included;
+use baton_chain::gov::{TxBody, TxRaw};
 use baton_chain::record::{Kind, Record};
 use baton_core::log::Event;
-use baton_host::chain::ChainSource;
+use baton_host::chain::{ChainSource, Trouble};
 use baton_host::rpc::{RpcConfig, RpcSource};
+use prost::Message;
 use serde_json::{Value, json};
 
 use super::log::{Log, find, verify_one};
@@ -86,7 +87,7 @@ pub fn audit(args: &AuditArgs) -> Result<Report, Failure> {
     let last = args.to.map_or_else(|| rpc.latest(), Ok).map_err(Failure::input)?;
     let earliest = rpc.earliest().map_err(Failure::input)?;
     let first = args.from.unwrap_or(earliest).max(1);
-    let mut found = records(&rpc, &chain_id, first, last)?;
+    let mut found = records(&rpc, first, last)?;
     out.both("blocks", "blocks", format!("{first} to {last}")).field("chain_id", chain_id);
     if first > 1 {
         out.row("", format!("records below block {first} are not looked at; name an archive node (--rpc) for all of them"));
@@ -123,24 +124,26 @@ fn complete(args: &AuditArgs, logs: &[Log], wrong: &mut Vec<String>) -> Result<(
     Ok(())
 }
 
-/// Every record in these blocks, each shown by its header; the first of several with one digest.
-fn records(rpc: &RpcSource, chain_id: &str, first: u64, last: u64) -> Result<BTreeMap<Digest32, Announced>, Failure> {
-    let mut found = BTreeMap::new();
-    for height in first..=last {
-        let memos = rpc.memos(height).map_err(Failure::input)?;
-        for (hash, record) in memos.iter().filter_map(|(hash, memo)| Some((hash, Record::parse(memo).ok()?))) {
-            let tx = rpc.included(hash).map_err(Failure::input)?;
-            let tx = tx.ok_or_else(|| Failure::input(format!("transaction {} of block {height} is not in the node's index", hex::encode_upper(hash))))?;
-            let block = rpc.light_block(tx.height).map_err(Failure::input)?;
-            let checkpoint = block.untrusted_checkpoint().map_err(Failure::input)?;
-            let header = TrustedHeader::from_checkpoint(chain_id, &checkpoint, &block).map_err(Failure::input)?;
-            let shown = Included::verify(&header, &tx.tx, &tx.proof).map_err(Failure::refused)?;
-            if Record::parse(shown.memo()).is_ok_and(|r| r == record) {
-                found.entry(record.digest()).or_insert(Announced { height: tx.height, record, answered: false });
-            }
+/// Every record in these blocks; the first of several with one digest.
+fn records(rpc: &RpcSource, first: u64, last: u64) -> Result<BTreeMap<Digest32, Announced>, Failure> {
+    let mut found: BTreeMap<Digest32, Announced> = BTreeMap::new();
+    let read = rpc.transactions(first, last, |height, txs| {
+        for record in txs.iter().filter_map(|tx| memo(tx)).filter_map(|memo| Record::parse(&memo).ok()) {
+            // Blocks come the newest first: the oldest is what made it public.
+            found.insert(record.digest(), Announced { height, record, answered: false });
         }
+    });
+    match read {
+        Ok(()) => Ok(found),
+        Err(e) if e.trouble == Trouble::Lying => Err(Failure::refused(format!("{e}; no verdict rests on that endpoint: name another one (--rpc)"))),
+        Err(e) => Err(Failure::input(e)),
     }
-    Ok(found)
+}
+
+/// A transaction's memo.
+fn memo(tx: &[u8]) -> Option<String> {
+    let body = TxBody::decode(TxRaw::decode(tx).ok()?.body_bytes.as_slice()).ok()?;
+    (!body.memo.is_empty()).then_some(body.memo)
 }
 
 fn copies_of(log: &Log) -> Vec<Copy> {

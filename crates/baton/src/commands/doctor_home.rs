@@ -83,7 +83,7 @@ pub fn doctor(args: &DoctorArgs, home: &Path) -> Result<Report, Failure> {
     let mut out = Report::new();
     match Home::open(home) {
         // A mistake that the operator can mend here is a line of the report.
-        Err(e @ HomeError::Permissions { .. }) => checks.fail("home", e.to_string()),
+        Err(e @ (HomeError::Permissions { .. } | HomeError::Owner { .. } | HomeError::Stranger { .. })) => checks.fail("home", e.to_string()),
         Err(e) => return Err(super::node::home_failure(e)),
         Ok(home) => {
             checks.ok("home", format!("{}: nobody else reads it", home.dir().display()));

@@ -1,50 +1,115 @@
 //! `baton guard` and `baton hook custom-pre-upgrade`: what stands between a supervisor and a build that has no keyring here.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use baton_attest::identity::Measurement;
 use serde_json::Value;
 
 use super::node::{home, upgrade_verdict};
 use crate::cli::node::{GuardArgs, HookArgs};
 use crate::node::config::Home;
+use crate::node::gate::{Confirmed, Held, PlanNote, Question, Unusable, UpgradeInfo};
 use crate::node::machine::BuildFile;
 use crate::node::ops::{Op, Operator};
 use crate::output::{Exit, Failure, Report, finish};
 use crate::times::unix_now;
 
-/// Runs a command only if its build holds the keyring durably on this machine. It reads two small files and starts
-/// no enclave, so it answers at once, whether or not the daemon runs.
+/// A log that is longer is put aside, and the one before it dropped.
+const MAX_LOG_BYTES: u64 = 1 << 20;
+
+/// A log of its own: a supervisor loses what a script prints.
+struct OwnLog {
+    path: PathBuf,
+}
+
+impl OwnLog {
+    fn say(&self, text: &str) {
+        let now = unix_now();
+        let line = format!("{} {}\n", crate::times::show_time(now), text.trim().replace('\n', " | "));
+        eprint!("{line}");
+        if std::fs::metadata(&self.path).is_ok_and(|m| m.len() > MAX_LOG_BYTES) {
+            let _ = std::fs::rename(&self.path, self.path.with_extension("log.old"));
+        }
+        if let Ok(mut f) = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path) {
+            let _ = f.write_all(line.as_bytes()).and_then(|()| f.sync_data());
+        }
+    }
+}
+
+/// Where the chain's node wrote what it halted for: as the operator says, else as cosmovisor's environment says.
+fn halted(given: Option<&Path>) -> Result<Option<UpgradeInfo>, Unusable> {
+    match given.map(Path::to_path_buf).or_else(UpgradeInfo::of_cosmovisor) {
+        Some(path) => UpgradeInfo::read(&path),
+        None => Ok(None),
+    }
+}
+
+/// What the guard goes by, or cannot.
+enum Refusal {
+    Held(Held),
+    Unusable(Unusable),
+}
+
+impl From<Held> for Refusal {
+    fn from(e: Held) -> Self {
+        Refusal::Held(e)
+    }
+}
+
+impl From<Unusable> for Refusal {
+    fn from(e: Unusable) -> Self {
+        Refusal::Unusable(e)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refusal::Held(e) => e.fmt(f),
+            Refusal::Unusable(e) => write!(f, "{e}; what cannot be read confirms nothing"),
+        }
+    }
+}
+
+fn judge(home: &Home, args: &GuardArgs, build: Option<Measurement>) -> Result<Option<Measurement>, Refusal> {
+    let halted = halted(args.upgrade_info.as_deref())?;
+    let seen = args.plan.as_deref().map(|p| PlanNote::read(home.dir(), p)).transpose()?.flatten();
+    let question = Question { plan: args.plan.as_deref(), build, seen: seen.as_ref(), halted: halted.as_ref() };
+    question.judge(|m| Ok(Confirmed::read(home.dir(), m)?))
+}
+
+/// Runs a command only if its build holds the keyring durably on this machine, for the plan that the chain runs. It reads a
+/// few small files and starts no enclave, so it answers at once, whether or not the daemon runs.
 pub fn guard(args: &GuardArgs) -> Result<Report, Failure> {
     let home = home(&args.at)?;
-    let measurement = match (&args.build, &args.plan) {
-        (Some(path), _) => Some(BuildFile::read(path).map_err(|e| Failure::input(format!("{e:#}")))?.measurement.to_string()),
-        (None, Some(plan)) => of_plan(&home, plan)?,
-        (None, None) => None,
-    };
-    if let Some(m) = &measurement
-        && !home.path("confirmed").join(format!("{m}.json")).exists()
-    {
+    let log = OwnLog { path: home.path("guard.log") };
+    let build = args.build.as_ref().map(|path| BuildFile::read(path).map_err(|e| Failure::input(format!("{e:#}")))).transpose()?.map(|b| b.measurement);
+    let asked = [args.plan.as_ref().map(|p| format!("plan {p:?}")), build.map(|b| format!("build {b}"))].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let measurement = judge(&home, args, build).map_err(|e| {
         let how = args.plan.as_ref().map_or(String::new(), |p| format!(" --plan {p}"));
         let text = format!(
-            "the handover to build {m} is not confirmed on this machine, so nothing that needs it is started; run `baton upgrade --home {}{how} --wait 120` and start again; the old binary still runs, and nothing is lost",
+            "{e}; run `baton upgrade --home {}{how} --wait 120` and start again; the old binary still runs, and nothing is lost",
             home.dir().display()
         );
-        return Err(Failure::refused(text));
-    }
+        log.say(&format!("{asked}: held: {e}"));
+        Failure::refused(text)
+    })?;
+    let passes = match measurement {
+        Some(m) => format!("build {m} holds the keyring durably on this machine"),
+        None => "the plan names no enclave".into(),
+    };
+    log.say(&format!("{asked}: passes: {passes}"));
     let Some((program, rest)) = args.command.split_first() else {
         let mut out = Report::new();
-        out.field("measurement", measurement.clone());
-        out.verdict(true, match measurement {
-            Some(m) => format!("build {m} holds the keyring durably on this machine"),
-            None => "the plan names no enclave".into(),
-        });
+        out.field("measurement", measurement.map(|m| m.to_string()));
+        out.verdict(true, passes);
         return Ok(out);
     };
     // From here on this process is the command.
@@ -52,47 +117,58 @@ pub fn guard(args: &GuardArgs) -> Result<Report, Failure> {
     Err(Failure::input(format!("{program}: {e}")))
 }
 
-/// The build that a plan names, as this node saw it, or as the chain's node wrote it down.
-fn of_plan(home: &Home, plan: &str) -> Result<Option<String>, Failure> {
-    let path = crate::node::follow::plan_file(home.dir(), plan);
-    let text = std::fs::read_to_string(&path).map_err(|_| {
-        let text = format!("this node has seen no plan {plan:?}: expected one that the chain scheduled; let `baton node` or `baton upgrade --plan {plan}` look at the chain or at a peer first");
-        Failure::refused(text)
-    })?;
-    let seen: Value = serde_json::from_str(&text).map_err(|e| Failure::input(e).at(path.display()))?;
-    match (seen["measurement"].as_str(), seen["unreadable"].as_str()) {
-        (Some(m), _) => Ok(Some(m.into())),
-        (None, Some(why)) => Err(Failure::refused(format!("{why}; no build can be confirmed for this plan"))),
-        (None, None) => Ok(None),
-    }
-}
+/// One hook at a time; dropping it, or dying, lets go.
+struct HookLock(#[allow(dead_code)] File);
 
-/// The hook's own log: cosmovisor loses what a script prints.
-struct HookLog {
-    path: PathBuf,
-}
-
-impl HookLog {
-    fn say(&self, text: &str) {
-        let now = unix_now();
-        let line = format!("{} {}\n", crate::times::show_time(now), text.trim().replace('\n', " | "));
-        eprint!("{line}");
-        if let Ok(mut f) = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path) {
-            let _ = f.write_all(line.as_bytes()).and_then(|()| f.sync_data());
+impl HookLock {
+    /// Takes it before `end`, or says who has it.
+    fn take(home: &Home, args: &HookArgs, log: &OwnLog, end: Instant) -> Result<Self, Failure> {
+        let path = home.path("hook.lock");
+        let io = |e: std::io::Error| Failure::input(e).at(path.display());
+        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path).map_err(io)?;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(e)) => return Err(io(e)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            let mut holder = String::new();
+            file.rewind().and_then(|()| Read::by_ref(&mut file).take(1000).read_to_string(&mut holder)).map_err(io)?;
+            let holder = holder.trim();
+            if !told {
+                log.say(&format!("plan {} at {}: another hook runs ({holder}): this one waits", args.plan, args.height));
+                told = true;
+            }
+            if Instant::now() >= end {
+                log.say("time is up, and the other hook still runs: the upgrade is held");
+                let text = format!(
+                    "plan {}: another hook runs ({holder}): expected its end within {} s, so the upgrade is held by this one; wait for it, or end that process, and start again",
+                    args.plan, args.limit
+                );
+                return Err(Failure::refused(text));
+            }
+            std::thread::sleep(Duration::from_millis(100));
         }
+        let holder = format!("process {}, plan {} at {}, since {}\n", std::process::id(), args.plan, args.height, crate::times::show_time(unix_now()));
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(io)?;
+        Ok(HookLock(file))
     }
 }
 
-/// The handover before cosmovisor switches: 0 only if the build that the plan names is confirmed on this machine.
+/// The handover before cosmovisor switches: 0 only if the build that the plan names is confirmed on this machine, for this plan.
 pub fn hook(args: &HookArgs) -> Result<Report, Failure> {
     let home = home(&args.at)?;
-    let log = Arc::new(HookLog { path: home.path("hook.log") });
+    let log = Arc::new(OwnLog { path: home.path("hook.log") });
     let end = Instant::now() + Duration::from_secs(args.limit);
     log.say(&format!("plan {} at {}: cosmovisor asks", args.plan, args.height));
+    let _lock = HookLock::take(&home, args, &log, end)?;
+    let info = told_by_chain(args).inspect_err(|e| log.say(&format!("held: {}", e.to_string().trim())))?;
+    let op = Op::Upgrade { plan: Some(args.plan.clone()), height: Some(args.height), info };
     let last = Arc::new(Mutex::new(String::from("nothing was tried yet")));
     watchdog(args, log.clone(), last.clone(), end);
     loop {
-        let round = round(&home, &args.plan);
+        let round = round(&home, &op);
         let told = match &round {
             Ok(got) => {
                 let mut out = Report::new();
@@ -125,14 +201,28 @@ pub fn hook(args: &HookArgs) -> Result<Report, Failure> {
     }
 }
 
-fn round(home: &Home, plan: &str) -> Result<Value, Failure> {
+/// The info that the chain's node wrote for the plan that cosmovisor names. None where there is no file.
+fn told_by_chain(args: &HookArgs) -> Result<Option<String>, Failure> {
+    let Some(halted) = halted(args.upgrade_info.as_deref()).map_err(|e| Failure::refused(format!("{e}; the upgrade is held")))? else {
+        return Ok(None);
+    };
+    if halted.name != args.plan || halted.height != args.height {
+        return Err(Failure::refused(format!(
+            "the chain's node halted for plan {:?} at {} (upgrade-info.json): expected {:?} at {}, which the hook was called for; the upgrade is held",
+            halted.name, halted.height, args.plan, args.height
+        )));
+    }
+    Ok(Some(halted.info))
+}
+
+fn round(home: &Home, op: &Op) -> Result<Value, Failure> {
     // Opened anew each time: a daemon may come or go meanwhile.
     let mut operator = Operator::open(home.clone())?;
-    Ok(operator.ask(&Op::Upgrade { plan: Some(plan.into()) })?)
+    Ok(operator.ask(op)?)
 }
 
 /// Whatever hangs, the hook ends: being cut off in the middle of a handover loses nothing.
-fn watchdog(args: &HookArgs, log: Arc<HookLog>, last: Arc<Mutex<String>>, end: Instant) {
+fn watchdog(args: &HookArgs, log: Arc<OwnLog>, last: Arc<Mutex<String>>, end: Instant) {
     let (plan, json, limit) = (args.plan.clone(), args.at.json, args.limit);
     std::thread::spawn(move || {
         std::thread::sleep((end + Duration::from_secs(5)).saturating_duration_since(Instant::now()));

@@ -24,6 +24,7 @@ pub mod order_carry;
 pub mod order_key;
 pub mod order_log;
 pub mod policy;
+pub mod policy_new;
 pub mod proposal;
 pub mod quote;
 pub mod record_evidence;

@@ -201,6 +201,9 @@ pub fn status(args: &StatusArgs) -> Result<Report, Failure> {
     if let Some(e) = chain["error"].as_str() {
         out.row("", format!("not seen now: {e}"));
     }
+    for e in chain["endpoints"].as_array().into_iter().flatten() {
+        out.row("endpoint", endpoint_row(e));
+    }
     let plan = &got["plan"];
     out.row("plan", match plan.is_null() {
         true => "none".into(),
@@ -225,11 +228,15 @@ pub fn status(args: &StatusArgs) -> Result<Report, Failure> {
     let barrier = &got["barrier"];
     if !barrier.is_null() {
         out.row("barrier", format!("{} of {} machines have given receipts; grace until {}", barrier["platforms"], barrier["wanted"], text(barrier, "grace_until")));
+        let power = &barrier["power"];
+        if !power.is_null() {
+            let share = power["share"].as_f64().map_or("not known yet".into(), |s| format!("{:.2} %", s * 100.0));
+            let wanted = text(power, "wanted").parse::<f64>().unwrap_or(0.0) * 100.0;
+            out.row("", format!("voting power that vouches for these machines: {share}, at least {wanted:.2} %"));
+        }
     }
     for peer in got["peers"].as_array().into_iter().flatten() {
-        let seats: Vec<String> = peer["seats"].as_array().into_iter().flatten().map(|s| format!("{} {}", text(s, "build"), text(s, "state"))).collect();
-        let what = if peer["ok"] == true { seats.join(", ") } else { format!("no answer: {}", text(peer, "error")) };
-        out.row("peer", format!("{} {what}", text(peer, "url")));
+        out.row("peer", format!("{} {}", text(peer, "url"), peer_row(peer)));
     }
     for e in got["emergencies"].as_array().into_iter().flatten() {
         let by = e["obeyed_by"].as_str().map_or("taken over with the keyring".into(), |b| format!("obeyed by {b}"));
@@ -249,6 +256,28 @@ pub fn status(args: &StatusArgs) -> Result<Report, Failure> {
         out.row("warning", w);
     }
     Ok(out)
+}
+
+/// An endpoint: its height, and how far it is behind.
+fn endpoint_row(e: &Value) -> String {
+    match (e["height"].as_u64(), e["lag"].as_u64()) {
+        (Some(height), Some(0)) => format!("{} at {height}", text(e, "url")),
+        (Some(height), lag) => format!("{} at {height}, {} blocks behind", text(e, "url"), lag.unwrap_or(0)),
+        (None, _) => format!("{} no answer: {}", text(e, "url"), text(e, "error")),
+    }
+}
+
+/// A peer: its builds, which of them are ready to hand on, and its receipts.
+fn peer_row(peer: &Value) -> String {
+    if peer["ok"] != true {
+        return format!("no answer: {}", text(peer, "error"));
+    }
+    let seat = |s: &Value| {
+        let ready = if s["rehearsed_as_source"] == true { ", ready" } else { ", not rehearsed" };
+        format!("{} {}{ready}", text(s, "build"), text(s, "state"))
+    };
+    let seats: Vec<String> = peer["seats"].as_array().into_iter().flatten().map(seat).collect();
+    format!("at {}: {}; {} receipt(s)", text(peer, "height"), seats.join("; "), peer["receipts"])
 }
 
 /// The live tally beside the bar that decides inside the enclave.
@@ -308,7 +337,7 @@ pub fn upgrade(args: &UpgradeArgs) -> Result<Report, Failure> {
     let mut operator = Operator::open(home(&args.at)?)?;
     let mut out = Report::new();
     loop {
-        let got = operator.ask(&Op::Upgrade { plan: args.plan.clone() })?;
+        let got = operator.ask(&Op::Upgrade { plan: args.plan.clone(), height: None, info: None })?;
         lines(&mut out, &got);
         if got["confirmed"] == true || Instant::now() >= end {
             fields(&mut out, &got);
@@ -326,7 +355,10 @@ pub fn upgrade_verdict(out: &mut Report, got: &Value) {
         return;
     }
     out.row("plan", format!("{} at {}", text(got, "plan"), got["height"]));
-    if got["names_enclave"] != true {
+    if let Some(doubt) = got["doubt"].as_str() {
+        out.row("waits for", doubt);
+        out.verdict(false, "it is not certain that this is the plan that is meant");
+    } else if got["names_enclave"] != true {
         out.verdict(true, "the plan names no enclave: nothing to hand over");
     } else if let Some(why) = got["unreadable"].as_str() {
         out.verdict(false, format!("{why}; no enclave hands over by this plan: the chain has to cancel it and vote again"));
@@ -368,19 +400,9 @@ pub fn vault_get(args: &VaultGetArgs) -> Result<Report, Failure> {
 /// Publishes a record; on a halted chain a broadcast is lost, so it is sent again.
 pub fn record_send(args: &RecordSendArgs) -> Result<Report, Failure> {
     baton_chain::record::Record::parse(&args.memo).map_err(Failure::input)?;
-    let mut operator = Operator::open(home(&args.at)?)?;
-    let each = (args.wait / 3).max(1);
-    let end = Instant::now() + Duration::from_secs(args.wait);
-    loop {
-        match operator.ask(&Op::RecordSend { memo: args.memo.clone(), wait_secs: each }) {
-            Ok(got) => {
-                let mut out = Report::new();
-                fields(&mut out, &got);
-                out.row("transaction", text(&got, "txhash")).row("height", text(&got, "height"));
-                return Ok(out);
-            }
-            Err(e) if Instant::now() >= end => return Err(e.into()),
-            Err(_) => {}
-        }
-    }
+    let got = ask(&args.at, &Op::RecordSend { memo: args.memo.clone(), wait_secs: args.wait })?;
+    let mut out = Report::new();
+    fields(&mut out, &got);
+    out.row("transaction", text(&got, "txhash")).row("height", text(&got, "height")).row("sent", format!("{} time(s)", got["sent"]));
+    Ok(out)
 }

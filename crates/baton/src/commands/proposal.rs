@@ -1,26 +1,23 @@
-//! `baton proposal new|check`, `baton policy new` and `baton sim-build`: what people vote on.
+//! `baton proposal new|check` and `baton sim-build`: what people vote on.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
-use baton_attest::policy::{BuildRules, TcbPolicy, TcbStatus};
-use baton_attest::sigstruct::{SigningKey, check_sigstruct};
-use baton_chain::gov::{GOV_STORE, ProposalStatus};
-use baton_chain::info::read_info;
-use baton_chain::policy::{ChainPolicy, Checkpoint};
-use baton_core::keyring::Commitment;
-use baton_core::policy::{Admission, BarrierRules, EpochCommitment, FORMAT, Origin, Phase, Policy};
-use baton_enclave::sim::{Image, PRODUCT_ID};
+use baton_attest::sigstruct::{SigningKey, Sigstruct, check_sigstruct};
+use baton_chain::gov::ProposalStatus;
+use baton_chain::info::{NamedBuild, read_info};
+use baton_core::policy::Policy;
+use baton_enclave::sim::Image;
 use baton_host::chain::ChainSource;
-use baton_host::rpc::{RpcConfig, RpcSource};
-use prost::Message;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::node::home;
-use crate::cli::node::{AdmissionArg, PolicyNewArgs, ProposalCheckArgs, ProposalNewArgs, SimBuildArgs};
-use crate::files::{read, read_valid_policy, write};
+use crate::cli::node::{ProposalCheckArgs, ProposalNewArgs, SimBuildArgs};
+use crate::files::{read_valid_policy, write};
+use crate::node::config::Home;
 use crate::node::follow::{plans_of, proposal};
-use crate::node::machine::{BuildFile, dev_pki};
+use crate::node::machine::BuildFile;
+use crate::node::ops::{Op, Operator};
 use crate::output::{Failure, Report};
 
 /// Writes the JSON for `tx gov submit-proposal`.
@@ -106,163 +103,129 @@ pub fn check(args: &ProposalCheckArgs) -> Result<Report, Failure> {
         out.verdict(true, format!("it can be read in one way; no build {} is in {} to compare", named.measurement, home.path("builds").display()));
         return Ok(out);
     };
-    judge(&mut out, &home.path("builds"), &home.config().chain.id, &build, &named)?;
+    judge(&mut out, &home, &build, &named)?;
     Ok(out)
 }
 
-fn judge(out: &mut Report, builds: &Path, chain_id: &str, build: &BuildFile, named: &baton_chain::info::NamedBuild) -> Result<(), Failure> {
+/// What is held against what, line by line.
+#[derive(Default)]
+struct Lines(Vec<(bool, &'static str, String)>);
+
+impl Lines {
+    fn say(&mut self, ok: bool, name: &'static str, says: impl Into<String>) {
+        self.0.push((ok, name, says.into()));
+    }
+
+    /// Ok if they are equal.
+    fn same<T: PartialEq + std::fmt::Display>(&mut self, name: &'static str, what: &str, expected: &T, got: &T) {
+        let says = if expected == got { format!("{what} {got}") } else { format!("{what}: expected {expected}, got {got}") };
+        self.say(expected == got, name, says);
+    }
+
+    fn tell(self, out: &mut Report) {
+        let mut all = Vec::new();
+        for (ok, name, says) in &self.0 {
+            out.row(if *ok { format!("ok {name}") } else { format!("refused {name}") }, says);
+            all.push(json!({"check": name, "ok": ok, "says": says}));
+        }
+        out.field("checks", all);
+        match self.0.iter().find(|(ok, _, _)| !ok) {
+            None => out.verdict(true, "the enclave reads this very build in it"),
+            Some((_, name, says)) => out.verdict(false, format!("{name}: {says}")),
+        };
+    }
+}
+
+fn judge(out: &mut Report, home: &Home, build: &BuildFile, named: &NamedBuild) -> Result<(), Failure> {
     out.row("build", format!("{} {}", build.name, build.measurement));
+    let mut lines = Lines::default();
     if build.measurement != named.measurement {
-        out.verdict(false, format!("the proposal names another build: expected {}, got {}", build.measurement, named.measurement));
+        lines.say(false, "measurement", format!("the proposal names another build: expected {}, got {}", build.measurement, named.measurement));
+        lines.tell(out);
         return Ok(());
     }
+    lines.same("measurement", "names", &build.measurement, &named.measurement);
     let sig = check_sigstruct(&build.image.sigstruct).map_err(Failure::refused)?;
-    let (signer, svn) = (sig.fields().signer(), sig.fields().svn);
-    if named.svn.is_some_and(|least| svn < least) || named.signer.is_some_and(|s| s != signer) {
-        out.verdict(false, format!("the build's signature does not fit: signer {signer}, svn {svn}"));
-        return Ok(());
-    }
+    let fields = sig.fields();
+    of_signature(&mut lines, named, fields);
+    let chain_id = &home.config().chain.id;
+    lines.same("chain id", "its policy is for chain", chain_id, &build.policy.chain.chain_id);
     // The rules that decide are those inside the builds that would give.
-    for old in crate::node::machine::builds(builds, chain_id)?.0.iter().filter(|b| b.measurement != build.measurement) {
-        let listed = old.policy.builds.signers.contains(&signer);
-        if !listed {
-            out.row("", format!("{} does not list signer {signer}: it hands over only if the vote reaches {}", old.name, old.policy.chain.override_share));
-        }
-        if svn < old.policy.builds.min_svn {
-            out.verdict(false, format!("{} takes svn {} at least, the build has {svn}", old.name, old.policy.builds.min_svn));
-            return Ok(());
-        }
+    let olds = crate::node::machine::builds(&home.path("builds"), chain_id)?.0;
+    for old in olds.iter().filter(|b| b.measurement != build.measurement) {
+        of_giver(&mut lines, old, &build.policy, fields);
     }
-    out.verdict(true, "the enclave reads this very build in it");
+    of_keyring(&mut lines, home, build);
+    lines.tell(out);
     Ok(())
 }
 
-/// `cosmos.staking.v1beta1.Params`, its first field.
-#[derive(Clone, PartialEq, Message)]
-struct StakingParams {
-    #[prost(message, optional, tag = "1")]
-    unbonding_time: Option<baton_chain::gov::Duration>,
+/// What the proposal says beside the measurement, against the build's signature.
+fn of_signature(lines: &mut Lines, named: &NamedBuild, sig: &Sigstruct) {
+    if let Some(signer) = &named.signer {
+        lines.same("signer", "the build's signature does not fit unless it is of signer", signer, &sig.signer());
+    }
+    if let Some(product) = &named.product_id {
+        lines.same("product id", "product id", product, &sig.product_id);
+    }
+    if let Some(least) = named.svn {
+        let says = format!("the build has svn {}, the proposal asks for {least} at least", sig.svn);
+        lines.say(sig.svn >= least, "svn", says);
+    }
 }
 
-/// `cosmos.gov.v1.Params`, the bars of a vote.
-#[derive(Clone, PartialEq, Message)]
-struct GovParams {
-    #[prost(string, tag = "4")]
-    quorum: String,
-    #[prost(string, tag = "5")]
-    threshold: String,
-    #[prost(string, tag = "6")]
-    veto_threshold: String,
-    #[prost(string, tag = "11")]
-    expedited_threshold: String,
+/// What a build that would give asks of this one.
+fn of_giver(lines: &mut Lines, old: &BuildFile, new: &Policy, sig: &Sigstruct) {
+    let (name, rules) = (&old.name, &old.policy.builds);
+    match rules.signers.contains(&sig.signer()) {
+        true => lines.say(true, "listed", format!("{name} lists signer {}", sig.signer())),
+        // No refusal: a vote may still be won by so much.
+        false => lines.say(true, "listed", format!("{name} does NOT list signer {}: it hands over only if the vote names it and reaches {}", sig.signer(), old.policy.chain.override_share)),
+    }
+    lines.say(sig.svn >= rules.min_svn, "least svn", format!("{name} takes svn {} at least, the build has {}", rules.min_svn, sig.svn));
+    lines.same("product id", &format!("{name} takes product id"), &rules.product_id, &sig.product_id);
+    let digests = |roots: &[Vec<u8>]| -> BTreeSet<String> { roots.iter().map(|r| hex::encode(&Sha256::digest(r)[..8])).collect() };
+    let (before, after) = (digests(&old.policy.tcb.roots), digests(&new.tcb.roots));
+    let listed = |from: &BTreeSet<String>, not: &BTreeSet<String>| from.difference(not).cloned().collect::<Vec<_>>().join(", ");
+    lines.say(true, "roots", match before == after {
+        true => format!("the same attestation roots as {name}"),
+        false => format!("CHANGED attestation roots against {name}: added [{}], gone [{}] (SHA-256, cut); who holds these keys can vouch for machines", listed(&after, &before), listed(&before, &after)),
+    });
 }
 
-/// A policy from a live chain: what the chain says, and where it says nothing the safe default.
-pub fn policy_new(args: &PolicyNewArgs) -> Result<Report, Failure> {
-    let rpc = RpcSource::new(RpcConfig::new(args.chain_id.clone(), args.rpc.clone())).map_err(Failure::input)?;
-    rpc.check_chain_id().map_err(Failure::input)?;
-    let height = match args.checkpoint {
-        Some(h) => h,
-        None => rpc.latest().map_err(Failure::input)?,
+/// The commitments in the new build's policy against the keyring that is in use here.
+fn of_keyring(lines: &mut Lines, home: &Home, build: &BuildFile) {
+    let status = match Operator::open(home.clone()).and_then(|mut o| o.ask(&Op::Status)) {
+        Ok(status) => status,
+        Err(e) => return lines.say(true, "commitments", format!("not compared, the node does not answer: {e:#}")),
     };
-    let block = rpc.light_block(height).map_err(Failure::input)?;
-    let checkpoint: Checkpoint = block.untrusted_checkpoint().map_err(Failure::input)?;
-    let peek = |store: &str, key: u8| rpc.peek(store, &[key]).map_err(Failure::input);
-    let staking = peek("staking", 0x51)?.and_then(|b| StakingParams::decode(b.as_slice()).ok());
-    let unbonding = staking.and_then(|p| p.unbonding_time).and_then(|d| u64::try_from(d.seconds).ok()).unwrap_or(0);
-    let gov = peek(GOV_STORE, 0x30)?.and_then(|b| GovParams::decode(b.as_slice()).ok()).unwrap_or_default();
-    if unbonding == 0 {
-        return Err(Failure::refused("the chain shows no unbonding time (staking/0x51): expected one above 0; is this a Cosmos SDK chain?"));
-    }
-    let policy = assemble(args, checkpoint, unbonding, &gov)?;
-    policy.validate().map_err(Failure::refused)?;
-    let toml = toml::to_string(&policy).map_err(Failure::refused)?;
-    let text = format!(
-        "# Policy of an enclave build for {}, made from the chain at height {height}. `baton policy check` says what it means.\n\
-         # chain.checkpoint: compare its hash with other nodes before you build: everything rests on it.\n\
-         # chain.trusting_period_secs: two thirds of the chain's unbonding time, {unbonding} s.\n\
-         # chain.quorum, threshold, veto, expedited_threshold: the chain's own today; a later change on chain does not lower them.\n\
-         # chain.power_reduction: no state of the chain says it; {} is what was given.\n\n{toml}",
-        args.chain_id, args.power_reduction
-    );
-    write(&args.out, text.as_bytes())?;
-    let mut out = Report::new();
-    out.both("checkpoint", "checkpoint", format!("{} {}", checkpoint.height, hex::encode(checkpoint.hash)));
-    out.field("unbonding_secs", unbonding).row("unbonding", crate::times::show_duration(unbonding));
-    out.both("policy", "policy_digest", policy.digest()).both("written", "file", args.out.display());
-    out.text("compare the checkpoint's hash with another node of yours before you build");
-    Ok(out)
+    let seats = status["seats"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(seat) = seats.iter().find(|s| s["serving"] == true) else {
+        return lines.say(true, "commitments", "not compared: no build serves here");
+    };
+    let texts = |name: &str| seat[name].as_array().into_iter().flatten().map(|v| v.as_str().map_or(v.to_string(), String::from)).collect::<Vec<_>>();
+    let held: BTreeMap<String, String> = texts("epochs").into_iter().zip(texts("commitments")).collect();
+    let named = build.policy.commitments().iter().map(|(epoch, c)| (epoch.to_string(), c.to_string())).collect();
+    let (ok, says) = fits(&held, &named);
+    lines.say(ok, "commitments", says);
 }
 
-fn assemble(args: &PolicyNewArgs, checkpoint: Checkpoint, unbonding: u64, gov: &GovParams) -> Result<Policy, Failure> {
-    let mut signers = args.signer.clone();
-    let mut roots = Vec::new();
-    for path in &args.root {
-        roots.push(read(path, "root certificate", 64 << 10)?);
+/// Each epoch that is held has to be named, with its own commitment; a build that names another gets nothing.
+fn fits(held: &BTreeMap<String, String>, named: &BTreeMap<String, String>) -> (bool, String) {
+    if named.is_empty() {
+        return (false, "its policy names no commitment, so it takes no keyring over: build it with `baton policy new --commitment`".into());
     }
-    if let Some(seed) = args.dev_pki_seed {
-        for n in 1..=2 {
-            signers.push(SigningKey::development(n).map_err(Failure::refused)?.signer());
+    for (epoch, expected) in held {
+        match named.get(epoch) {
+            Some(got) if got == expected => {}
+            Some(got) => return (false, format!("epoch {epoch}: expected {expected}, the keyring in use, got {got}")),
+            None => return (false, format!("epoch {epoch} of the keyring in use is not in its policy: expected {expected}")),
         }
-        roots.push(dev_pki(seed)?.root_der().map_err(Failure::refused)?);
     }
-    if signers.is_empty() || roots.is_empty() {
-        return Err(Failure::input("a policy names who signs builds and which roots attest: expected --signer and --root, or --dev-pki-seed for development"));
+    if let Some((epoch, _)) = named.iter().find(|(epoch, _)| !held.contains_key(*epoch)) {
+        return (false, format!("its policy names epoch {epoch}, which the keyring in use does not hold"));
     }
-    let dec = |name: &str, text: &str, default: &str| {
-        let text = if text.is_empty() { default } else { text };
-        text.parse().map_err(|_| Failure::refused(format!("{name}: expected a decimal, got {text:?}")))
-    };
-    let origin = match args.commitment {
-        Some(c) => Origin::Commitments(vec![EpochCommitment { epoch: 0, commitment: Commitment(c.to_string().parse().map_err(Failure::input)?) }]),
-        None => Origin::Genesis,
-    };
-    Ok(Policy {
-        format: FORMAT,
-        platform_tag: baton_attest::identity::PLATFORM_SGX,
-        origin,
-        phase: Phase::Mrenclave,
-        admission: match args.admission {
-            AdmissionArg::Any => Admission::Any,
-            AdmissionArg::Vouched => Admission::Vouched,
-            AdmissionArg::Voted => Admission::Voted,
-        },
-        readiness_wanted: 0,
-        rotation_blocks: None,
-        chain: ChainPolicy {
-            chain_id: args.chain_id.clone(),
-            checkpoint,
-            trusting_period_secs: unbonding / 3 * 2,
-            trust_threshold: (1, 3),
-            quorum: dec("quorum", &gov.quorum, "0.334")?,
-            threshold: dec("threshold", &gov.threshold, "0.5")?,
-            veto: dec("veto_threshold", &gov.veto_threshold, "0.334")?,
-            expedited_threshold: dec("expedited_threshold", &gov.expedited_threshold, "0.667")?,
-            slack: dec("slack", "", "0.005")?,
-            override_share: dec("override_share", "", "0.667")?,
-            power_reduction: args.power_reduction,
-            lead_blocks: args.lead_blocks,
-        },
-        builds: BuildRules { signers, product_id: PRODUCT_ID, min_svn: args.min_svn },
-        tcb: TcbPolicy {
-            statuses: vec![TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded],
-            denied_advisories: Vec::new(),
-            allowed_advisories: None,
-            min_tcb_evaluation: 17,
-            max_collateral_age_secs: 7 * 24 * 3600,
-            roots,
-        },
-        barrier: BarrierRules { grace_blocks: args.grace_blocks, platforms: args.platforms, power_share: power_share(args) },
-        council: None,
-        witnesses: None,
-        lifeboat: None,
-    })
-}
-
-/// The share of power at the barrier; only vouched machines stand for power.
-fn power_share(args: &PolicyNewArgs) -> Option<baton_chain::Decimal> {
-    let wanted = args.admission == AdmissionArg::Vouched && args.power_share > baton_chain::Decimal::ZERO;
-    wanted.then_some(args.power_share)
+    (true, format!("its policy names the {} epoch(s) of the keyring in use", held.len()))
 }
 
 /// A build for platform sim.
@@ -277,4 +240,42 @@ pub fn sim_build(args: &SimBuildArgs) -> Result<Report, Failure> {
     out.both("signer", "signer", key.signer()).field("svn", args.svn);
     out.both("written", "file", args.out.display());
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(all: &[(&str, &str)]) -> BTreeMap<String, String> {
+        all.iter().map(|(e, c)| ((*e).into(), (*c).into())).collect()
+    }
+
+    #[test]
+    fn commitments_fit_only_if_every_epoch_in_use_is_named_rightly_and_no_other() {
+        let held = map(&[("0", "a"), ("1", "b")]);
+        assert!(fits(&held, &held).0);
+        for bad in [map(&[]), map(&[("0", "a")]), map(&[("0", "a"), ("1", "x")]), map(&[("0", "b"), ("1", "a")]), map(&[("0", "a"), ("1", "b"), ("2", "c")])] {
+            assert!(!fits(&held, &bad).0, "{bad:?}");
+        }
+    }
+
+    fn refused(lines: &Lines) -> Vec<&'static str> {
+        lines.0.iter().filter(|(ok, _, _)| !ok).map(|(_, name, _)| *name).collect()
+    }
+
+    #[test]
+    fn what_a_proposal_says_beside_the_measurement_has_to_fit_the_builds_signature() {
+        let image = Image::build("b", "1", &toml::from_str::<Policy>(include_str!("../../../../docs/policy.example.toml")).unwrap(), &SigningKey::development(1).unwrap(), 2).unwrap();
+        let sig = Sigstruct::parse(&image.sigstruct).unwrap();
+        let good = NamedBuild { measurement: sig.measurement, signer: Some(sig.signer()), product_id: Some(sig.product_id), svn: Some(2) };
+        let of = |named: NamedBuild| {
+            let mut lines = Lines::default();
+            of_signature(&mut lines, &named, &sig);
+            refused(&lines)
+        };
+        assert!(of(good).is_empty() && of(NamedBuild { signer: None, product_id: None, svn: None, ..good }).is_empty());
+        assert_eq!(of(NamedBuild { signer: Some(baton_attest::identity::Signer([9; 32])), ..good }), ["signer"]);
+        assert_eq!(of(NamedBuild { product_id: Some(sig.product_id + 1), ..good }), ["product id"]);
+        assert_eq!(of(NamedBuild { svn: Some(3), ..good }), ["svn"]);
+    }
 }

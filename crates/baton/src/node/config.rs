@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -197,6 +197,28 @@ pub enum HomeError {
         /// The most it may have.
         most: u32,
     },
+    /// Somebody else's.
+    #[error("{path} belongs to user {got}: expected {expected}, who owns {home}, so that nobody else changes it; run chown {expected} {path}", path = .path.display(), home = .home.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        got: u32,
+        /// The home.
+        home: PathBuf,
+        /// The home's owner.
+        expected: u32,
+    },
+    /// The home of another user.
+    #[error("{home} belongs to user {expected}, this command runs as {got}: expected the same user, or root; run it as that user (sudo -u '#{expected}' baton ...), or chown -R {got} {home}", home = .home.display())]
+    Stranger {
+        /// The home.
+        home: PathBuf,
+        /// Who runs.
+        got: u32,
+        /// The home's owner.
+        expected: u32,
+    },
     /// The file cannot be read.
     #[error("{path}, line {line}: {reason}; docs/operators.md shows every field", path = .path.display())]
     Malformed {
@@ -235,7 +257,7 @@ impl Home {
         if path.exists() {
             return Err(HomeError::Exists(dir.into()));
         }
-        for folder in [dir.to_path_buf(), dir.join("builds"), dir.join("seats"), dir.join("vault"), dir.join("confirmed"), dir.join("orders")] {
+        for folder in [dir.to_path_buf(), dir.join("builds"), dir.join("seats"), dir.join("vault"), dir.join("confirmed"), dir.join("plans"), dir.join("orders")] {
             fs::create_dir_all(&folder).map_err(io_err("create", &folder))?;
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(io_err("chmod", &folder))?;
         }
@@ -250,8 +272,7 @@ impl Home {
         if !path.is_file() {
             return Err(HomeError::NoConfig(dir.into()));
         }
-        at_most(dir, 0o700)?;
-        at_most(&path, 0o600)?;
+        private_home(dir)?;
         let len = fs::metadata(&path).map_err(io_err("stat", &path))?.len();
         let malformed = |line, reason: String| HomeError::Malformed { path: path.clone(), line, reason };
         if len > MAX_CONFIG_BYTES {
@@ -263,11 +284,6 @@ impl Home {
             malformed(before.matches('\n').count() + 1, e.message().into())
         })?;
         config.check().map_err(|reason| malformed(1, reason))?;
-        for secret in [dir.join("operator.token")] {
-            if secret.exists() {
-                at_most(&secret, 0o600)?;
-            }
-        }
         Ok(Home { dir: dir.into(), config })
     }
 
@@ -330,6 +346,48 @@ impl Config {
     }
 }
 
+/// What is in a home, and the most permission bits that it may have.
+const PRIVATE: &[(&str, u32)] = &[
+    (FILE, 0o600),
+    ("operator.token", 0o600),
+    ("chain.redb", 0o600),
+    ("lock", 0o600),
+    ("hook.lock", 0o600),
+    ("seats", 0o700),
+    ("builds", 0o755),
+    ("confirmed", 0o700),
+    ("plans", 0o700),
+    ("orders", 0o700),
+    ("vault", 0o700),
+];
+
+/// Refuses a home that others could read or change. What decides what is started (`builds`, `confirmed`, `plans`) counts as
+/// much as what is secret; a build is public, so its folder may be read.
+fn private_home(dir: &Path) -> Result<(), HomeError> {
+    let owner = fs::metadata(dir).map_err(io_err("stat", dir))?.uid();
+    let me = own_uid();
+    if me != 0 && me != owner {
+        return Err(HomeError::Stranger { home: dir.into(), got: me, expected: owner });
+    }
+    at_most(dir, 0o700)?;
+    for (name, most) in PRIVATE {
+        let path = dir.join(name);
+        // What is not there yet is made with the right mode.
+        let Ok(meta) = fs::metadata(&path) else { continue };
+        if meta.uid() != owner {
+            return Err(HomeError::Owner { path, got: meta.uid(), home: dir.into(), expected: owner });
+        }
+        at_most(&path, *most)?;
+    }
+    Ok(())
+}
+
+/// The user of this process.
+fn own_uid() -> u32 {
+    // The kernel's own entry of this process belongs to its effective user.
+    fs::metadata("/proc/self").map_or(0, |m| m.uid())
+}
+
 /// Refuses a file with more permission bits than `most`.
 fn at_most(path: &Path, most: u32) -> Result<(), HomeError> {
     let got = fs::metadata(path).map_err(io_err("stat", path))?.permissions().mode() & 0o777;
@@ -337,6 +395,11 @@ fn at_most(path: &Path, most: u32) -> Result<(), HomeError> {
         0 => Ok(()),
         _ => Err(HomeError::Permissions { path: path.into(), got, most }),
     }
+}
+
+/// Makes a folder that nobody else reads, if it is not there.
+pub fn private_folder(path: &Path) -> Result<(), HomeError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_err("create", path))
 }
 
 /// Writes a file that nobody else reads: new, fsync, rename.
@@ -451,10 +514,35 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_to_somebody_else_is_refused_and_the_error_says_chown() {
+        if own_uid() != 0 {
+            return; // Only root can give a file away.
+        }
+        let dir = tempfile::tempdir().unwrap();
+        Home::init(dir.path(), &config()).unwrap();
+        for name in [FILE, "operator.token", "seats", "builds", "confirmed", "plans", "orders"] {
+            let path = dir.path().join(name);
+            std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+            let err = Home::open(dir.path()).unwrap_err();
+            assert!(matches!(err, HomeError::Owner { got: 12_345, .. }) && err.to_string().contains("chown 0 "), "{err}");
+            std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        }
+        // A home that is another user's as a whole is that user's; root may look at it.
+        for name in ["", FILE, "operator.token", "seats", "builds", "confirmed", "plans", "orders", "vault"] {
+            std::os::unix::fs::chown(dir.path().join(name), Some(12_345), None).unwrap();
+        }
+        Home::open(dir.path()).unwrap();
+    }
+
+    #[test]
     fn loose_permissions_are_refused_and_the_error_says_chmod() {
         let dir = tempfile::tempdir().unwrap();
         Home::init(dir.path(), &config()).unwrap();
-        for (name, mode) in [("", 0o755), (FILE, 0o644), ("operator.token", 0o640)] {
+        fs::write(dir.path().join("chain.redb"), "").unwrap();
+        fs::set_permissions(dir.path().join("chain.redb"), fs::Permissions::from_mode(0o600)).unwrap();
+        let folders = ["seats", "confirmed", "plans", "orders", "vault"].map(|f| (f, 0o750));
+        let looser = [("", 0o755), (FILE, 0o644), ("operator.token", 0o640), ("chain.redb", 0o644), ("builds", 0o775)];
+        for (name, mode) in looser.into_iter().chain(folders) {
             let path = dir.path().join(name);
             let good = fs::metadata(&path).unwrap().permissions();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

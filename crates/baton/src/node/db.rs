@@ -64,7 +64,9 @@ pub struct Db(Database);
 impl Db {
     /// Opens a file, or makes it (mode 0600).
     pub fn open(path: &Path) -> Result<Self, DbError> {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        // Made with its mode, so that nobody ever sees it looser.
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;
         let db = Database::create(path).map_err(failed)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         let write = db.begin_write().map_err(failed)?;
@@ -168,6 +170,15 @@ impl Db {
             table.insert(key, minicbor::to_vec(&next).map_err(failed)?.as_slice()).map_err(failed)?;
         }
         write.commit().map_err(failed)
+    }
+
+    /// Notes a plan that some passed proposal would have scheduled. What the chain showed as pending at that name and height
+    /// is not overwritten by it: of two votes only the later one counts, and a proposal does not say which that is.
+    pub fn note_found(&self, plan: &KnownPlan) -> Result<(), DbError> {
+        match self.plans()?.iter().any(|p| p.name == plan.name && p.height == plan.height && p.info != plan.info) {
+            true => Ok(()),
+            false => self.note_plan(plan),
+        }
     }
 
     /// Every plan that was seen, by height.
@@ -327,6 +338,20 @@ mod tests {
         let other = KnownPlan { info: "other".into(), ..plan("v2", 9) };
         db.note_plan(&other).unwrap();
         assert_eq!(db.plans().unwrap(), [other]);
+    }
+
+    #[test]
+    fn h14_a_proposal_that_was_found_later_does_not_overwrite_the_plan_that_was_pending() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("x.redb")).unwrap();
+        let pending = KnownPlan { proposal: 2, ..plan("v2", 9) };
+        db.note_plan(&pending).unwrap();
+        db.note_found(&KnownPlan { info: "superseded".into(), proposal: 1, ..plan("v2", 9) }).unwrap();
+        assert_eq!(db.plans().unwrap(), [pending.clone()]);
+        db.note_found(&KnownPlan { info: "superseded".into(), proposal: 1, ..plan("v2", 8) }).unwrap();
+        db.note_found(&KnownPlan { at_x: true, ..pending }).unwrap();
+        assert_eq!(db.plans().unwrap().len(), 2, "another height, and the same plan");
+        assert!(db.plans().unwrap()[1].at_x);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! It works whatever the enclaves do, because the last blocks before a halt are there for a moment only: a supervisor
 //! kills the chain's node within a second of the plan's height. What it sees is a hint; enclaves judge proofs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use baton_host::rpc::RpcSource;
 use prost::Message;
 
 use super::db::{Db, KnownPlan};
+use super::gate::PlanNote;
 use super::shared::Shared;
 use super::vote::{Vote, Votes};
 
@@ -106,25 +107,6 @@ pub fn passed_upgrades(rpc: &RpcSource, header: u64, mut wanted: impl FnMut(u64,
         }
     }
     Ok(None)
-}
-
-/// Where a home says which build a plan names, for the guard, which opens no database.
-pub fn plan_file(home: &Path, plan: &str) -> PathBuf {
-    home.join("plans").join(format!("{}.json", hex::encode(plan)))
-}
-
-/// Writes a plan down for the guard.
-pub fn write_plan(home: &Path, plan: &KnownPlan) -> anyhow::Result<()> {
-    let (measurement, unreadable) = match read_info(&plan.info) {
-        Ok(build) => (build.map(|b| b.measurement.to_string()), None),
-        Err(e) => (None, Some(e.to_string())),
-    };
-    let path = plan_file(home, &plan.name);
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let text = serde_json::json!({"name": plan.name, "height": plan.height, "measurement": measurement, "unreadable": unreadable});
-    Ok(super::config::write_private(&path, format!("{text:#}\n").as_bytes())?)
 }
 
 /// The thread's state.
@@ -255,7 +237,7 @@ impl Follower {
         }
         let carried = passed_upgrades(&self.rpc, header, |_, p| p.same_as(&plan))?;
         let known = KnownPlan { name: plan.name, height, info: plan.info, proposal: carried.map_or(0, |(id, _)| id), at_x: false };
-        if let Err(e) = self.db.note_plan(&known).map_err(anyhow::Error::from).and_then(|()| write_plan(&self.home, &known)) {
+        if let Err(e) = self.db.note_plan(&known).map_err(anyhow::Error::from).and_then(|()| PlanNote::write(&self.home, &known)) {
             tracing::error!(error = %e, "the plan was not noted");
         }
         self.kept_upto = 0;

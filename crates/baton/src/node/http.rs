@@ -22,6 +22,7 @@ use tiny_http::{Header, Method, Request, Response, Server};
 use super::ops::Op;
 use super::shared::Shared;
 use super::sources::Sources;
+use super::waiting::{Begun, Waits};
 use super::wire::MAX_BODY_BYTES;
 
 /// Threads that answer.
@@ -66,6 +67,8 @@ pub struct Api {
     pub token: String,
     /// To the thread that owns the enclaves.
     pub jobs: Mutex<Sender<Job>>,
+    /// When the daemon started.
+    pub started: Instant,
     /// When records were published for peers.
     pub published: Mutex<Vec<Instant>>,
 }
@@ -125,7 +128,10 @@ impl Api {
         let path = url.split('?').next().unwrap_or_default();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         match (request.method(), parts.as_slice()) {
-            (Method::Get, ["healthz"]) => (200, TEXT, b"ok\n".to_vec()),
+            (Method::Get, ["healthz"]) => match self.shared.hangs(self.started, Instant::now()) {
+                None => (200, TEXT, b"ok\n".to_vec()),
+                Some(why) => (503, TEXT, (why + "\n").into_bytes()),
+            },
             (Method::Get, ["readyz"]) => match self.shared.not_ready() {
                 None => (200, TEXT, b"ready\n".to_vec()),
                 Some(why) => (503, TEXT, (why + "\n").into_bytes()),
@@ -285,8 +291,28 @@ fn body(request: &mut Request) -> Result<Vec<u8>, Answer> {
     }
 }
 
-/// Does a job on the thread that owns the enclaves.
-pub fn work(node: &mut super::Node, what: Work) -> Answer {
+/// A job that is answered, or that goes on between ticks.
+pub enum Working {
+    /// The answer.
+    Done(Answer),
+    /// To be moved on.
+    Waits(Box<dyn Waits>),
+}
+
+fn of_op(answer: anyhow::Result<Value>) -> Answer {
+    match answer {
+        Ok(value) => of_json(&value),
+        Err(e) => error(409, format!("{e:#}")),
+    }
+}
+
+/// Moves a job on; its answer once it is done.
+pub fn go_on(node: &mut super::Node, job: &mut dyn Waits) -> Option<Answer> {
+    job.step(node).transpose().map(of_op)
+}
+
+/// Does a job on the thread that owns the enclaves, or begins it.
+pub fn work(node: &mut super::Node, what: Work) -> Working {
     fn parsed<T: for<'b> minicbor::Decode<'b, ()>>(body: &[u8]) -> Result<T, Answer> {
         minicbor::decode(body).map_err(|e| error(400, format!("the body cannot be read: {e}")))
     }
@@ -297,10 +323,11 @@ pub fn work(node: &mut super::Node, what: Work) -> Answer {
         }
     }
     let done: Result<Answer, Answer> = match what {
-        Work::Op(op) => Ok(match node.operate(&op) {
-            Ok(value) => of_json(&value),
-            Err(e) => error(409, format!("{e:#}")),
-        }),
+        Work::Op(op) => match node.begin(&op) {
+            Ok(Begun::Waits(job)) => return Working::Waits(job),
+            Ok(Begun::Done(value)) => Ok(of_op(Ok(value))),
+            Err(e) => Err(of_op(Err(e))),
+        },
         Work::Join(path, body) => match path.as_str() {
             "hello" => parsed(&body).map(|ask| said(node.give_hello(&ask))),
             "offer" => parsed(&body).map(|ask| match node.give_offer(&ask) {
@@ -313,5 +340,5 @@ pub fn work(node: &mut super::Node, what: Work) -> Answer {
             other => Err(error(404, format!("no step {other:?} of a join"))),
         },
     };
-    done.unwrap_or_else(|e| e)
+    Working::Done(done.unwrap_or_else(|e| e))
 }

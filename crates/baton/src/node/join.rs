@@ -5,28 +5,91 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use baton_attest::identity::{Digest32, Measurement};
+use baton_attest::identity::{Digest32, Measurement, PlatformId};
 use baton_chain::record::Kind;
 use baton_core::custody::State;
 use baton_enclave::wire::OfferEvidence;
 use baton_host::chain::ChainSource;
 use baton_host::gather::Gather;
 use baton_host::relay::{self, Asked, Channel, Offered};
+use serde_json::{Value, json};
 
+use super::ops::told;
 use super::peers::Peer;
+use super::waiting::{Begun, Publishing, Waits};
 use super::wire::{ChallengeAsk, ConfirmAsk, HelloAsk, OfferAsk, OfferSaid, Said};
 use super::{Done, Node, PEER_LIMIT, trusted};
 
-/// How often a joiner looks whether its record is in a block.
-const LOOK: Duration = Duration::from_millis(200);
+/// Where a join stands.
+enum Stage {
+    /// Its record is on the way into a block.
+    Announced(Publishing),
+    /// It is in a block; the giver's own node may be one behind.
+    Recorded([u8; 32]),
+}
+
+/// A join that is under way.
+pub(super) struct Joining {
+    peer: String,
+    giver: Peer,
+    build: Measurement,
+    platform: PlatformId,
+    asked: Asked,
+    stage: Stage,
+    end: Instant,
+    done: Vec<Done>,
+}
+
+impl Waits for Joining {
+    fn step(&mut self, node: &mut Node) -> Result<Option<Value>> {
+        if let Stage::Announced(publishing) = &mut self.stage {
+            let Some((hash, _)) = publishing.step(node).context("the record of the join")? else { return Ok(None) };
+            self.stage = Stage::Recorded(hash);
+        }
+        let Stage::Recorded(hash) = self.stage else { return Ok(None) };
+        let ask = OfferAsk {
+            build: self.build,
+            request: self.asked.request.clone(),
+            digest: self.asked.digest,
+            attestation: self.asked.attestation.clone(),
+            tx: Digest32(hash),
+            platform: self.platform,
+        };
+        let offer: OfferSaid = match self.giver.post("/v1/join/offer", &ask) {
+            Ok(offer) => offer,
+            Err(e) if format!("{e:#}").contains("answered 425") && Instant::now() < self.end => return Ok(None),
+            Err(e) => return Err(e.context("the giver made no offer")),
+        };
+        self.take(node, hash, offer)?;
+        let mut done = std::mem::take(&mut self.done);
+        done.extend(node.tick());
+        node.joined(&done).map(Some)
+    }
+}
+
+impl Joining {
+    fn take(&mut self, node: &mut Node, hash: [u8; 32], offer: OfferSaid) -> Result<()> {
+        let collateral = node.collateral()?;
+        let index = node.find(&self.build).context("the build of the join is gone from the folder")?;
+        let place = node.at(index)?;
+        relay::accept(&mut place.seat, &Offered { offer: offer.offer, transcript: offer.transcript, giver: offer.giver })?;
+        let said: Said = self.giver.post("/v1/join/challenge", &ChallengeAsk { build: self.build, transcript: offer.transcript })?;
+        let (receipt, attestation) = relay::prove(&mut place.seat, said.message, Channel::Quoted { collateral: &collateral })?;
+        let name = place.build.name.clone();
+        let _: Said = self.giver.post("/v1/join/confirm", &ConfirmAsk { build: self.build, receipt, attestation })?;
+        node.refresh();
+        self.done.push(Done { step: "join", text: format!("{name} got the keyring from {}, with its record in transaction {}", self.peer, hex::encode_upper(hash)) });
+        Ok(())
+    }
+}
 
 impl Node {
-    /// Joins by a peer, for at most `limit`. A node that holds the keyring already has nothing to do.
-    pub fn join(&mut self, peer: &str, build: Option<Measurement>, limit: Duration) -> Result<Vec<Done>> {
-        let end = Instant::now() + limit;
+    /// Begins to join by a peer, for at most `limit`. A node that holds the keyring already has nothing to do.
+    pub(super) fn begin_join(&mut self, peer: &str, build: Option<Measurement>, limit: Duration) -> Result<Begun> {
+        let done = self.tick();
         let index = self.joining(build)?;
         if !matches!(self.state(index), State::Empty) {
-            return Ok(Vec::new());
+            return Ok(Begun::Done(self.joined(&done)?));
         }
         let measurement = self.at(index)?.build.measurement;
         let giver = Peer::new(peer, PEER_LIMIT);
@@ -34,33 +97,17 @@ impl Node {
         let collateral = self.collateral()?;
         let platform = self.here.launcher().platform_id();
         let place = self.at(index)?;
-        let channel = Channel::Quoted { collateral: &collateral };
-        let asked = relay::answer_hello(&mut place.seat, said.message, Kind::Join, channel, platform)?;
-        let memo = asked.record(0).encode();
-        let hash = self.publish_for_join(&giver, &memo)?;
-        while self.sources.included(&hash)?.is_none() {
-            if Instant::now() >= end {
-                bail!("the record of the join (transaction {}) is in no block yet: expected within {} s; run the same command again", hex::encode_upper(hash), limit.as_secs());
-            }
-            std::thread::sleep(LOOK);
-        }
-        let ask = OfferAsk { build: measurement, request: asked.request.clone(), digest: asked.digest, attestation: asked.attestation.clone(), tx: Digest32(hash), platform };
-        let offer: OfferSaid = loop {
-            // The giver's own node may be a block behind.
-            match giver.post("/v1/join/offer", &ask) {
-                Ok(offer) => break offer,
-                Err(e) if format!("{e:#}").contains("answered 425") && Instant::now() < end => std::thread::sleep(LOOK),
-                Err(e) => return Err(e.context("the giver made no offer")),
-            }
-        };
-        let place = self.at(index)?;
-        relay::accept(&mut place.seat, &Offered { offer: offer.offer, transcript: offer.transcript, giver: offer.giver })?;
-        let said: Said = giver.post("/v1/join/challenge", &ChallengeAsk { build: measurement, transcript: offer.transcript })?;
-        let (receipt, attestation) = relay::prove(&mut place.seat, said.message, channel)?;
-        let name = place.build.name.clone();
-        let _: Said = giver.post("/v1/join/confirm", &ConfirmAsk { build: measurement, receipt, attestation })?;
-        self.refresh();
-        Ok(vec![Done { step: "join", text: format!("{name} got the keyring from {peer}, with its record in transaction {}", hex::encode_upper(hash)) }])
+        let asked = relay::answer_hello(&mut place.seat, said.message, Kind::Join, Channel::Quoted { collateral: &collateral }, platform)?;
+        let stage = Stage::Announced(Publishing::new(asked.record(0).encode(), Some(giver.clone()), limit));
+        let end = Instant::now() + limit;
+        Ok(Begun::Waits(Box::new(Joining { peer: peer.into(), giver, build: measurement, platform, asked, stage, end, done })))
+    }
+
+    /// What a join gave.
+    fn joined(&self, done: &[Done]) -> Result<Value> {
+        let index = self.holding().context("the keyring did not arrive")?;
+        let p = &self.places[index];
+        Ok(json!({"measurement": p.build.measurement.to_string(), "state": self.state(index).to_string().to_lowercase(), "done": told(done)}))
     }
 
     /// The build to join with: the one that is named, else the newest here that holds nothing.
@@ -74,13 +121,6 @@ impl Node {
         let mut all: Vec<usize> = (0..self.places.len()).collect();
         all.sort_by_key(|i| self.places[*i].status.as_ref().map(|s| s.identity.svn));
         all.pop().with_context(|| format!("no build in {}: expected an .sgxs file with its .sig; put it there", self.home.path("builds").display()))
-    }
-
-    fn publish_for_join(&self, giver: &Peer, memo: &str) -> Result<[u8; 32]> {
-        match self.sources.publish(memo) {
-            Ok(hash) => Ok(hash),
-            Err(own) => giver.publish(memo).map_err(|e| e.context(own.reason)),
-        }
     }
 
     fn giving(&mut self, build: &Measurement) -> Result<usize> {

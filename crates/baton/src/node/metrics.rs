@@ -40,13 +40,14 @@ pub(super) fn page(node: &Node) -> String {
     let view = node.shared.view();
     set(&gauge(r, "build_info", "Version of the daemon"), vec![("version", env!("CARGO_PKG_VERSION").into())], 1);
     one(r, "uptime_seconds", "Time since the daemon started", node.started.elapsed().as_secs());
+    one(r, "last_tick_timestamp_seconds", "When the last round of steps ended, unix time; 0 before the first", node.shared.ticked_at());
     one(r, "chain_height", "Newest decided height", view.height);
     one(r, "chain_block_timestamp_seconds", "Time of the newest block, unix time", view.time);
     one(r, "chain_seen", "1 while the last look at the chain succeeded", u64::from(view.error.is_none() && view.seen.is_some()));
     one(r, "plan_height", "Height of the pending plan, 0 without one", view.plan.as_ref().map_or(0, |p| p.plan.height));
     let here = view.plan.as_ref().and_then(|p| p.build.as_ref().ok().copied().flatten()).and_then(|b| node.find(&b.measurement));
     one(r, "plan_build_present", "1 if the build that the pending plan names is in the folder", u64::from(here.is_some()));
-    let confirmed = here.is_some_and(|i| node.home.path("confirmed").join(format!("{}.json", node.places[i].build.measurement)).exists());
+    let confirmed = here.zip(view.plan.as_ref()).is_some_and(|(i, p)| node.is_gated(&node.places[i].build.measurement, &p.plan));
     one(r, "plan_confirmed", "1 if the handover to the build that the pending plan names is confirmed on this machine", u64::from(confirmed));
     seats(node, r);
     peers(node, r);

@@ -7,6 +7,7 @@
 pub mod config;
 pub mod db;
 pub mod follow;
+pub mod gate;
 pub mod http;
 pub mod join;
 pub mod machine;
@@ -14,14 +15,17 @@ pub mod metrics;
 pub mod ops;
 pub mod orders;
 pub mod peers;
+mod power;
 pub mod run;
 pub mod shared;
 pub mod sources;
 pub mod dates;
 pub mod status;
 mod steps;
+mod upgrade;
 pub mod watch_peers;
 pub mod vote;
+pub mod waiting;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -38,7 +42,7 @@ use baton_host::rpc::{CommandSigner, Fee, Keyfile, RpcConfig, RpcSource};
 use baton_host::seat::{Seat, SeatError};
 
 use config::{Config, Home, HomeLock};
-use db::Db;
+use db::{Db, KnownPlan};
 use follow::Follower;
 use machine::{BuildFile, Here};
 use peers::Peer;
@@ -99,8 +103,11 @@ pub struct Node {
     shared: Arc<Shared>,
     waiting: Option<Waiting>,
     orders: BTreeMap<String, orders::Carried>,
+    /// What the chain's node wrote at its halt, where a hook has read it.
+    halted: Option<KnownPlan>,
     searched: Option<Instant>,
     dates: dates::Dates,
+    power: power::Power,
     /// The height of the last look at whether plans that ran still stand.
     stood_at: u64,
     failing: BTreeMap<String, Failing>,
@@ -153,8 +160,10 @@ impl Node {
             shared: Arc::default(),
             waiting: None,
             orders: BTreeMap::new(),
+            halted: None,
             searched: None,
             dates: dates::Dates::default(),
+            power: power::Power::default(),
             stood_at: 0,
             failing: BTreeMap::new(),
             bad_builds: Vec::new(),
@@ -227,7 +236,9 @@ impl Node {
         self.step("log", &mut done, |n| n.store_logs());
         self.refresh();
         dates::refresh(self);
+        power::refresh(self);
         let now = unix_now();
+        self.shared.ticked(Instant::now(), now);
         self.recent.extend(done.iter().map(|d| (now, d.clone())));
         self.recent.drain(..self.recent.len().saturating_sub(MAX_RECENT));
         self.share();

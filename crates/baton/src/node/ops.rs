@@ -6,12 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use baton_attest::identity::Measurement;
 use baton_attest::quote::{Collateral, Purpose, QuoteTime, check_quote};
-use baton_chain::info::read_info;
 use baton_chain::record::Kind;
 use baton_core::custody::State;
 use baton_enclave::wire::{Reply, Request, Under};
 use baton_core::messages::Attestation;
-use baton_host::chain::ChainSource;
 use baton_host::relay::{self, Channel};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,6 +18,8 @@ use super::config::{Home, HomeError};
 use super::follow::Follower;
 use super::peers::Peer;
 use super::steps::record_of;
+use super::upgrade::Wanted;
+use super::waiting::{self, Begun, Publishing, Waits};
 use super::{Done, Node};
 
 /// A question or an order of the operator.
@@ -50,6 +50,12 @@ pub enum Op {
     Upgrade {
         /// The plan; none: the pending one, else the newest that is known.
         plan: Option<String>,
+        /// Its height, where the asker knows it: a plan of the same name at another height is another plan.
+        #[serde(default)]
+        height: Option<u64>,
+        /// Its info, where the chain's own node wrote it down.
+        #[serde(default)]
+        info: Option<String>,
     },
     /// App: store a value.
     VaultPut {
@@ -80,12 +86,41 @@ pub enum Op {
     },
 }
 
-fn told(done: &[Done]) -> Vec<String> {
+pub(super) fn told(done: &[Done]) -> Vec<String> {
     done.iter().map(|d| format!("{}: {}", d.step, d.text)).collect()
 }
 
 impl Node {
-    /// Does what the operator asks.
+    /// Begins what the operator asks. What has to wait for the chain or a peer is given back, to be moved on between ticks.
+    pub fn begin(&mut self, op: &Op) -> Result<Begun> {
+        let limit = |secs: u64| Duration::from_secs(secs).min(waiting::MAX_WAIT);
+        match op {
+            Op::Join { peer, build, wait_secs } => self.begin_join(peer, *build, limit(*wait_secs)),
+            Op::RecordSend { memo, wait_secs } => {
+                let mut record = waiting::Record(Publishing::new(memo.clone(), None, limit(*wait_secs)));
+                Ok(match record.step(self)? {
+                    Some(value) => Begun::Done(value),
+                    None => Begun::Waits(Box::new(record)),
+                })
+            }
+            Op::Status | Op::Attest | Op::Genesis | Op::Import { .. } | Op::Upgrade { .. } | Op::VaultPut { .. } | Op::VaultGet { .. } | Op::Carry { .. } => {
+                self.operate(op).map(Begun::Done)
+            }
+        }
+    }
+
+    /// Without a daemon: moves a job on until it is done. The steps of this node go on meanwhile.
+    fn wait_for(&mut self, mut job: Box<dyn Waits>) -> Result<Value> {
+        loop {
+            if let Some(value) = job.step(self)? {
+                return Ok(value);
+            }
+            std::thread::sleep(waiting::LOOK);
+            self.tick();
+        }
+    }
+
+    /// Does what the operator asks, to its end.
     pub fn operate(&mut self, op: &Op) -> Result<Value> {
         match op {
             Op::Status => {
@@ -95,15 +130,7 @@ impl Node {
             Op::Attest => self.op_attest(),
             Op::Genesis => self.op_genesis(),
             Op::Import { file } => self.op_import(file),
-            Op::Join { peer, build, wait_secs } => {
-                self.tick();
-                let mut done = self.join(peer, *build, Duration::from_secs(*wait_secs))?;
-                done.extend(self.tick());
-                let index = self.holding().context("the keyring did not arrive")?;
-                let p = &self.places[index];
-                Ok(json!({"measurement": p.build.measurement.to_string(), "state": self.state(index).to_string().to_lowercase(), "done": told(&done)}))
-            }
-            Op::Upgrade { plan } => self.op_upgrade(plan.as_deref()),
+            Op::Upgrade { plan, height, info } => self.op_upgrade(&Wanted { plan: plan.as_deref(), height: *height, info: info.as_deref() }),
             Op::VaultPut { name, value } => self.op_put(name, value),
             Op::VaultGet { name } => self.op_get(name),
             Op::Carry { file, how } => {
@@ -114,7 +141,10 @@ impl Node {
                 told_of["emergencies"] = json!(super::orders::emergencies(self));
                 Ok(told_of)
             }
-            Op::RecordSend { memo, wait_secs } => self.op_record(memo, *wait_secs),
+            Op::Join { .. } | Op::RecordSend { .. } => match self.begin(op)? {
+                Begun::Done(value) => Ok(value),
+                Begun::Waits(job) => self.wait_for(job),
+            },
         }
     }
 
@@ -143,7 +173,7 @@ impl Node {
     }
 
     /// A build that holds the keyring, whether or not it serves yet.
-    fn holding(&self) -> Option<usize> {
+    pub(super) fn holding(&self) -> Option<usize> {
         self.holder().or_else(|| (0..self.places.len()).find(|i| self.state(*i) == State::Received))
     }
 
@@ -198,95 +228,6 @@ impl Node {
         Ok(json!({"commitment": commitment, "measurement": measurement, "state": s.state.to_string().to_lowercase(), "exposed": s.exposed}))
     }
 
-    fn op_upgrade(&mut self, plan: Option<&str>) -> Result<Value> {
-        self.try_all_again();
-        let done = self.tick();
-        let (view, known) = (self.shared.view(), self.sources.db.plans()?);
-        let pending = view.plan.map(|p| p.plan);
-        let all = pending.into_iter().chain(known.into_iter().rev());
-        let Some(plan) = all.into_iter().find(|p| plan.is_none_or(|name| name == p.name)) else {
-            return Ok(json!({"plan": plan, "known": false, "confirmed": false, "done": told(&done), "failing": self.said_failing()}));
-        };
-        let named = read_info(&plan.info);
-        let (measurement, why) = match &named {
-            Ok(build) => (build.as_ref().map(|b| b.measurement), None),
-            Err(e) => (None, Some(e.to_string())),
-        };
-        // A plan without an enclave changes nothing here; one that cannot be read is refused.
-        let confirmed = match (&measurement, &why) {
-            (Some(m), _) => self.home.path("confirmed").join(format!("{m}.json")).exists(),
-            (None, None) => true,
-            (None, Some(_)) => false,
-        };
-        let index = measurement.and_then(|m| self.find(&m));
-        Ok(json!({
-            "plan": plan.name, "height": plan.height, "proposal": plan.proposal, "known": true,
-            "names_enclave": measurement.is_some() || why.is_some(), "unreadable": why,
-            "measurement": measurement.map(|m| m.to_string()),
-            "build_here": index.map(|i| self.places[i].build.name.clone()),
-            "state": index.map(|i| self.state(i).to_string().to_lowercase()),
-            "confirmed": confirmed, "done": told(&done), "failing": self.said_failing(),
-            "waits_for": if confirmed { Vec::new() } else { self.missing(&plan, measurement.as_ref()) },
-            "builds": self.home.path("builds").display().to_string(),
-        }))
-    }
-
-    /// Which conditions of a confirmed handover do not hold, in the order in which they are needed.
-    fn missing(&self, plan: &super::db::KnownPlan, measurement: Option<&Measurement>) -> Vec<String> {
-        let Some(measurement) = measurement else { return Vec::new() };
-        let mut out = Vec::new();
-        let target = self.find(measurement);
-        if target.is_none() {
-            out.push(format!("build: {measurement} is not in {}", self.home.path("builds").display()));
-        }
-        let others = || self.places.iter().filter(|p| p.build.measurement != *measurement);
-        let source = self.holder().filter(|i| self.places.get(*i).is_some_and(|p| p.build.measurement != *measurement));
-        match source {
-            None => {
-                let held: Vec<String> = others().filter_map(|p| Some(format!("{} {}", p.build.name, p.status.as_ref()?.state.to_string().to_lowercase()))).collect();
-                out.push(format!("source: no build here holds the keyring and serves ({})", if held.is_empty() { "none is in the folder".into() } else { held.join(", ") }));
-            }
-            Some(source) => {
-                let svn = |i: usize| self.places.get(i).and_then(|p| p.status.as_ref()).map(|s| s.identity.svn);
-                if let Some(target) = target.filter(|t| svn(*t) < svn(source)) {
-                    out.push(format!("version: the build has svn {}, the one in use {}", svn(target).unwrap_or(0), svn(source).unwrap_or(0)));
-                }
-                let lead = self.places.get(source).map_or(0, |p| p.build.policy.chain.lead_blocks);
-                self.missing_of_chain(plan, lead, &mut out);
-            }
-        }
-        let state = target.map(|t| self.state(t));
-        if matches!(state, Some(State::Received | State::Holding)) {
-            out.push("receipt: the new build holds the keyring; the old one has not confirmed its receipt yet".into());
-        }
-        out
-    }
-
-    fn missing_of_chain(&self, plan: &super::db::KnownPlan, lead: u64, out: &mut Vec<String>) {
-        let (view, height) = (self.shared.view(), self.known_height());
-        if let Some(e) = &view.error {
-            out.push(format!("chain: not seen now ({e}); what was kept and peers are asked instead"));
-        }
-        if plan.proposal == 0 {
-            out.push("vote: no passed proposal that carries this very plan was found".into());
-        }
-        let opens = plan.height.saturating_sub(lead);
-        if height < opens {
-            out.push(format!("window: the lead window opens at height {opens}, the chain is at {height}"));
-        } else if height.saturating_add(1) < plan.height {
-            out.push(match &self.waiting {
-                Some(w) => format!("record: transaction {} is in no block yet ({} s)", hex::encode_upper(w.hash), w.sent.elapsed().as_secs()),
-                None => "record: none is sent yet".into(),
-            });
-        } else if !self.shows(plan) {
-            out.push(format!("evidence: neither header {} nor the one before it, with the plan in its state, is kept here, at an endpoint or at a peer", plan.height));
-        }
-    }
-
-    fn said_failing(&self) -> Vec<String> {
-        self.failures().into_iter().map(|(step, text)| format!("{step}: {text}")).collect()
-    }
-
     fn op_put(&mut self, name: &str, value: &str) -> Result<Value> {
         self.tick();
         let index = self.holder().context("no build serves here: genesis, join or the proof at X come first")?;
@@ -309,20 +250,6 @@ impl Node {
             return Ok(json!({"value": String::from_utf8_lossy(&value), "build": self.places[index].build.measurement.to_string(), "epoch": epoch}));
         }
         bail!("no record of {name:?} is kept here; it comes from the peers")
-    }
-
-    fn op_record(&mut self, memo: &str, wait_secs: u64) -> Result<Value> {
-        let end = std::time::Instant::now() + Duration::from_secs(wait_secs);
-        let hash = self.sources.publish(memo)?;
-        loop {
-            if let Some(tx) = self.sources.included(&hash)? {
-                return Ok(json!({"txhash": hex::encode_upper(hash), "height": tx.height}));
-            }
-            if std::time::Instant::now() >= end {
-                bail!("transaction {} is in no block after {wait_secs} s: on a halted chain it is lost; run the same command again once blocks come", hex::encode_upper(hash));
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
     }
 }
 

@@ -140,7 +140,7 @@ pub(super) fn put(node: &mut Node, file: &FilePath, how: &How) -> Result<Digest3
     }
     let digest = signed.order().digest();
     let folder = node.home.path(FOLDER);
-    std::fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+    super::config::private_folder(&folder)?;
     let path = folder.join(format!("{}.order", name_of(&digest)));
     // A copy that was signed further is put together with the one that is here.
     if let Ok(known) = SignedOrder::from_bytes(&std::fs::read(&path).unwrap_or_default()) {

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use baton_chain::policy::ChainPolicy;
 use serde_json::Value;
 
 use super::db::KnownPlan;
 use super::follow::View;
+
+/// A tick asks the chain, peers and enclaves, each with its own time limit. If none has ended for this long, something hangs.
+pub const TICK_LIMIT: Duration = Duration::from_secs(120);
 
 /// What is known of a peer.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +26,15 @@ pub struct PeerState {
     pub plans: Vec<KnownPlan>,
 }
 
+/// An endpoint as it was looked at last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSeen {
+    /// Its URL.
+    pub url: String,
+    /// Its newest height, or why it is not known.
+    pub height: Result<u64, String>,
+}
+
 #[derive(Default)]
 struct Inner {
     view: View,
@@ -29,10 +42,15 @@ struct Inner {
     starts: Vec<u64>,
     wanted_receipts: Vec<String>,
     peers: BTreeMap<String, PeerState>,
+    endpoints: Vec<EndpointSeen>,
     status: Value,
     metrics: String,
     ready: Option<String>,
     went_back: u64,
+    /// When the last tick ended; before the first one, when this was made.
+    ticked: Option<Instant>,
+    /// The same in unix seconds; 0 before the first.
+    ticked_at: u64,
 }
 
 /// See the module.
@@ -93,6 +111,16 @@ impl Shared {
         self.inner().peers.clone()
     }
 
+    /// The endpoints.
+    pub fn endpoints(&self) -> Vec<EndpointSeen> {
+        self.inner().endpoints.clone()
+    }
+
+    /// The endpoints were looked at.
+    pub fn set_endpoints(&self, endpoints: Vec<EndpointSeen>) {
+        self.inner().endpoints = endpoints;
+    }
+
     /// A peer has answered, or not.
     pub fn set_peer(&self, url: &str, f: impl FnOnce(&mut PeerState)) {
         f(self.inner().peers.entry(url.into()).or_default());
@@ -114,9 +142,46 @@ impl Shared {
         self.inner().metrics.clone()
     }
 
+    /// A tick has ended.
+    pub fn ticked(&self, now: Instant, unix_secs: u64) {
+        let mut inner = self.inner();
+        (inner.ticked, inner.ticked_at) = (Some(now), unix_secs);
+    }
+
+    /// When the last tick ended, unix seconds; 0 before the first.
+    pub fn ticked_at(&self) -> u64 {
+        self.inner().ticked_at
+    }
+
+    /// Why the node is not well at `now`, having started at `started`; none: its steps go on.
+    pub fn hangs(&self, started: Instant, now: Instant) -> Option<String> {
+        let last = self.inner().ticked.unwrap_or(started);
+        let age = now.saturating_duration_since(last);
+        (age > TICK_LIMIT).then(|| {
+            format!("no tick has ended for {} s, expected one every {} s at most: an enclave or the disk hangs; systemctl restart baton, nothing is lost by it", age.as_secs(), TICK_LIMIT.as_secs())
+        })
+    }
+
     /// Why this node is not ready; none: it is.
     pub fn not_ready(&self) -> Option<String> {
         let inner = self.inner();
         if inner.status.is_null() { Some("starting".into()) } else { inner.ready.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_whose_ticks_do_not_end_is_not_well_also_if_the_first_one_never_did() {
+        let (shared, t) = (Shared::default(), Instant::now());
+        let at = |d: Duration| t + d;
+        let second = Duration::from_secs(1);
+        assert_eq!(shared.hangs(t, at(TICK_LIMIT)), None);
+        assert!(shared.hangs(t, at(TICK_LIMIT + second)).is_some(), "the first tick hangs");
+        shared.ticked(at(TICK_LIMIT), 7);
+        assert_eq!((shared.hangs(t, at(TICK_LIMIT * 2)), shared.ticked_at()), (None, 7));
+        assert!(shared.hangs(t, at(TICK_LIMIT * 2 + second)).unwrap().contains("121 s"));
     }
 }

@@ -26,9 +26,10 @@ pub(super) fn status(node: &Node) -> Value {
     let (blocks, newest) = node.sources.db.blocks().unwrap_or_default();
     json!({
         "name": node.home.config().name,
+        "platform": node.here.launcher().platform_id().to_string(),
         "chain": {
             "id": node.home.config().chain.id, "height": view.height, "time": view.time, "block_ms": view.block_ms, "halted_at": halted,
-            "error": view.error, "caught": caught,
+            "error": view.error, "caught": caught, "endpoints": endpoints(node, view.height),
         },
         "plan": plan,
         "seats": seats,
@@ -44,6 +45,18 @@ pub(super) fn status(node: &Node) -> Value {
         "failing": node.failures().into_iter().map(|(step, text)| json!({"step": step, "text": text})).collect::<Vec<_>>(),
         "warnings": node.warnings.iter().chain(&node.bad_builds).collect::<Vec<_>>(),
     })
+}
+
+/// Each endpoint as it was looked at last: its height, and how far it is behind the newest that anybody shows.
+fn endpoints(node: &Node, height: u64) -> Vec<Value> {
+    let seen = node.shared.endpoints();
+    let newest = seen.iter().filter_map(|e| e.height.as_ref().ok().copied()).max().unwrap_or(0).max(height);
+    seen.iter()
+        .map(|e| match &e.height {
+            Ok(h) => json!({"url": e.url, "height": h, "lag": newest.saturating_sub(*h), "error": null}),
+            Err(why) => json!({"url": e.url, "height": null, "lag": null, "error": why}),
+        })
+        .collect()
 }
 
 fn seat(p: &Place) -> Value {
@@ -99,6 +112,7 @@ fn barrier(node: &Node) -> Value {
         return json!({
             "build": p.build.name, "platforms": own + peers, "wanted": p.build.policy.barrier.platforms,
             "grace_until": at_x.map(|x| x + p.build.policy.barrier.grace_blocks),
+            "power": super::power::told(node, p.build.policy.barrier.power_share, &name, own > 0),
         });
     }
     Value::Null

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use baton_attest::identity::{Measurement, hash};
 use baton_chain::evidence::UpgradeEvidence;
 use baton_chain::gov::{PLAN_KEY, Plan, UPGRADE_STORE, done_key};
@@ -14,10 +14,10 @@ use baton_host::chain::ChainSource;
 use baton_host::gather::Gather;
 use baton_host::relay::{self, Channel};
 use prost::Message;
-use serde_json::json;
 
 use super::db::KnownPlan;
 use super::follow::passed_upgrades;
+use super::gate::{Bound, Confirmed, PlanNote};
 use super::{Done, Node, Waiting, trusted};
 
 type Step = fn(&mut Node) -> Result<Vec<Done>>;
@@ -136,6 +136,17 @@ impl Node {
         empty.iter().filter_map(|m| self.plan_for(m).ok().flatten()).collect()
     }
 
+    /// The plan that a build was promised the keyring for: its enclaves verified the name and that it names this build; the
+    /// height is that of the newest plan of which both hold.
+    fn bound_to(&self, name: &str, measurement: &Measurement) -> Option<Bound> {
+        let pending = self.shared.view().plan.map(|p| p.plan);
+        let mut plans: Vec<KnownPlan> = self.halted.iter().cloned().chain(pending).collect();
+        plans.extend(self.sources.db.plans().unwrap_or_default().into_iter().rev());
+        plans.extend(self.hints());
+        let names = |p: &KnownPlan| p.name == name && matches!(read_info(&p.info), Ok(Some(b)) if b.measurement == *measurement);
+        plans.into_iter().find(names).map(|p| Bound { name: p.name, height: p.height })
+    }
+
     /// Every build is shown again what stands of a plan.
     fn look_again(&mut self, plan: &KnownPlan) -> Result<()> {
         for p in &self.places {
@@ -151,7 +162,7 @@ impl Node {
     }
 
     /// What peers say of plans.
-    fn hints(&self) -> Vec<KnownPlan> {
+    pub(super) fn hints(&self) -> Vec<KnownPlan> {
         self.shared.peers().into_values().flat_map(|p| p.plans).filter(|p| p.proposal > 0).collect()
     }
 
@@ -171,8 +182,8 @@ impl Node {
         let Some((proposal, plan)) = found? else { return Ok(None) };
         let height = u64::try_from(plan.height).unwrap_or(0);
         let plan = KnownPlan { name: plan.name, height, info: plan.info, proposal, at_x: false };
-        self.sources.db.note_plan(&plan)?;
-        super::follow::write_plan(self.home.dir(), &plan)?;
+        // A hint: whether it is the plan that counts, the enclave says, and then the guard is told.
+        self.sources.db.note_found(&plan)?;
         Ok(Some(plan))
     }
 }
@@ -350,42 +361,50 @@ fn hand_over_at_x(node: &mut Node, plan: &KnownPlan, source: usize, target: usiz
     };
     relay::accept(&mut n.seat, &offered)?;
     relay::confirm(&mut o.seat, &mut n.seat, offered.transcript, Channel::Local)?;
-    known_to_the_guard(node, plan)?;
+    // The enclave has verified this very plan, whoever named it: now the guard may know it.
+    node.sources.db.note_plan(plan)?;
+    PlanNote::write(node.home.dir(), plan)?;
     node.refresh_status(source)?;
     node.refresh_status(target)?;
     done("at X", text)
 }
 
-/// The enclave has verified this very plan, whoever named it: now the guard may know it.
-fn known_to_the_guard(node: &Node, plan: &KnownPlan) -> Result<()> {
-    node.sources.db.note_plan(plan)?;
-    super::follow::write_plan(node.home.dir(), plan)?;
-    Ok(())
-}
-
-/// Writes down, for the guard, which builds hold the keyring durably on this machine; takes it back when one does no more.
+/// Writes down, for the guard, which builds hold the keyring durably on this machine, and for which plan; takes it back when
+/// one does no more.
 fn note_confirmed(node: &mut Node) -> Result<Vec<Done>> {
     let mut out = Vec::new();
     for i in 0..node.places.len() {
         let Some(s) = node.places[i].status.clone() else { continue };
-        let build = &node.places[i].build;
-        let path = node.home.path("confirmed").join(format!("{}.json", build.measurement));
-        let promised = node.places.iter().filter_map(|p| p.status.as_ref()).any(|o| {
-            matches!(o.state, State::Confirmed | State::Retired) && o.successor.is_some_and(|n| n.measurement == build.measurement)
+        let (measurement, build) = (node.places[i].build.measurement, node.places[i].build.name.clone());
+        let promise = node.places.iter().filter_map(|p| p.status.as_ref()).find(|o| {
+            matches!(o.state, State::Confirmed | State::Retired) && o.successor.is_some_and(|n| n.measurement == measurement)
         });
+        let promised_for = promise.and_then(|o| o.promised_for.clone());
         // Serving means that it started from its own file and was activated; received alone needs the source's word.
-        let confirmed = s.serving || (s.state == State::Received && promised);
-        match (confirmed, path.exists()) {
-            (true, false) => {
-                let text = json!({"measurement": build.measurement.to_string(), "build": build.name, "state": s.state.to_string().to_lowercase()});
-                super::config::write_private(&path, format!("{text:#}\n").as_bytes())?;
-                out.push(Done { step: "confirmed", text: format!("{} holds the keyring durably on this machine", build.name) });
+        let confirmed = s.serving || (s.state == State::Received && promise.is_some());
+        let known = Confirmed::read(node.home.dir(), &measurement);
+        if !confirmed {
+            if !matches!(known, Ok(None)) {
+                Confirmed::remove(node.home.dir(), &measurement)?;
+                out.push(Done { step: "confirmed", text: format!("{build} no longer holds the keyring") });
             }
-            (false, true) => {
-                std::fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
-                out.push(Done { step: "confirmed", text: format!("{} no longer holds the keyring", build.name) });
-            }
-            (true, true) | (false, false) => {}
+            continue;
+        }
+        let now = Confirmed {
+            measurement,
+            build,
+            state: s.state.to_string().to_lowercase(),
+            serves: s.serving,
+            by_order: !s.serving && node.promised_by_order(&measurement),
+            plan: promised_for.filter(|_| !s.serving).and_then(|name| node.bound_to(&name, &measurement)),
+        };
+        if known.as_ref().ok() == Some(&Some(now.clone())) {
+            continue;
+        }
+        now.write(node.home.dir())?;
+        let plan = now.plan.as_ref().map(|b| format!(", for plan {:?} at {}", b.name, b.height)).unwrap_or_default();
+        if known.is_ok_and(|k| k.is_none_or(|k| k.plan != now.plan)) {
+            out.push(Done { step: "confirmed", text: format!("{} holds the keyring durably on this machine{plan}", now.build) });
         }
     }
     Ok(out)
@@ -413,6 +432,8 @@ fn activate(node: &mut Node) -> Result<Vec<Done>> {
         let evidence = Gather::new(&node.sources, &policy).at_x(&trusted, plan.proposal, plan.height)?;
         let place = node.at(i)?;
         place.seat.call(&Request::Activate { evidence: evidence.to_cbor() })?;
+        PlanNote::write(node.home.dir(), &plan)?;
+        let place = node.at(i)?;
         out.push(Done { step: "activate", text: format!("{} serves: header {} proves plan {:?}", place.build.name, plan.height, plan.name) });
         node.refresh_status(i)?;
     }

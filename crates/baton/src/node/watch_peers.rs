@@ -1,16 +1,17 @@
-//! Looking at the peers, on a thread of its own: their state, their receipts, and the vault's records, which are public.
+//! Looking at the peers and endpoints, on a thread of its own: their state, receipts, and the vault's records, which are public.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use baton_host::rpc::RpcSource;
 use serde_json::Value;
 
 use super::db::KnownPlan;
 use super::http::is_index;
 use super::peers::Peer;
-use super::shared::Shared;
+use super::shared::{EndpointSeen, Shared};
 
 /// How often.
 const EVERY: Duration = Duration::from_millis(1500);
@@ -24,9 +25,10 @@ const MAX_PLANS: usize = 100;
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
 /// Looks until told to stop.
-pub fn run(urls: &[String], shared: &Arc<Shared>, vault: &Path, stop: &AtomicBool) {
+pub fn run(urls: &[String], rpc: &RpcSource, shared: &Arc<Shared>, vault: &Path, stop: &AtomicBool) {
     let peers: Vec<Peer> = urls.iter().map(|u| Peer::new(u, LIMIT)).collect();
     while !stop.load(Ordering::Relaxed) {
+        endpoints(rpc, shared);
         for peer in &peers {
             if stop.load(Ordering::Relaxed) {
                 return;
@@ -43,9 +45,17 @@ pub fn run(urls: &[String], shared: &Arc<Shared>, vault: &Path, stop: &AtomicBoo
 
 /// One round, for a command without a daemon.
 pub fn look_once(node: &super::Node) {
+    endpoints(&node.sources().rpc, node.shared());
     for url in &node.home().config().peers {
         look(&Peer::new(url, LIMIT), node.shared(), &node.home().path("vault"));
     }
+}
+
+/// What each endpoint says of its height.
+fn endpoints(rpc: &RpcSource, shared: &Shared) {
+    let said = rpc.statuses().into_iter().zip(&rpc.config().endpoints);
+    let seen = said.map(|(status, url)| EndpointSeen { url: url.clone(), height: status.map(|s| s.latest).map_err(|e| e.reason) });
+    shared.set_endpoints(seen.collect());
 }
 
 fn look(peer: &Peer, shared: &Shared, vault: &Path) {

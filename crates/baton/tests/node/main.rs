@@ -3,7 +3,9 @@
 mod apart;
 mod bad;
 mod doctor;
+mod gate;
 mod net;
 mod orders;
+mod records;
 mod story;
 mod trouble;

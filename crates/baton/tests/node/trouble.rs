@@ -324,7 +324,7 @@ fn rule4_audit_finds_an_entry_that_was_taken_out_and_a_record_that_is_not_on_cha
     let late = net.height().to_string();
     let refused = baton(&["audit", &folders[0], "--rpc", &net.rpc.url(), "--from", &late]).refused();
     assert!(refused.contains("is in no block from"), "{refused}");
-    // An endpoint that hides transactions is seen the same way.
+    // An endpoint that hides transactions, or all but one of a block's, is caught; so is one that shows another header.
     net.rpc.play(|method, _, mut answer| {
         if method == "block" {
             answer["result"]["block"]["data"]["txs"] = serde_json::json!([]);
@@ -332,7 +332,35 @@ fn rule4_audit_finds_an_entry_that_was_taken_out_and_a_record_that_is_not_on_cha
         Some(answer)
     });
     let refused = net.run(0, &["audit"]).refused();
-    assert!(refused.contains("mismatches"), "{refused}");
+    assert!(refused.contains("do not hash to the data hash"), "{refused}");
+    net.rpc.play(|method, _, mut answer| {
+        if method == "block" {
+            answer["result"]["block"]["data"]["txs"].as_array_mut().unwrap().pop();
+        }
+        Some(answer)
+    });
+    let refused = net.run(0, &["audit"]).refused();
+    assert!(refused.contains("do not hash to the data hash"), "{refused}");
+    net.rpc.play(|method, _, mut answer| {
+        if method == "blockchain" {
+            // An empty block where there was a record.
+            let empty = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
+            for meta in answer["result"]["block_metas"].as_array_mut().unwrap() {
+                meta["header"]["data_hash"] = empty.into();
+                meta["num_txs"] = "0".into();
+            }
+        }
+        Some(answer)
+    });
+    let refused = net.run(0, &["audit"]).refused();
+    assert!(refused.contains("it gave one of hash"), "{refused}");
+    net.rpc.play(|method, _, mut answer| {
+        if method == "blockchain" {
+            answer["result"]["block_metas"].as_array_mut().unwrap().pop();
+        }
+        Some(answer)
+    });
+    assert!(net.run(0, &["audit"]).refused().contains("it left out"));
     net.rpc.play_fair();
     // A log with an entry taken out, on a copy of the folder.
     let v1 = seat(&net.status(0).unwrap(), "v1")["measurement"].as_str().unwrap()[..16].to_string();
