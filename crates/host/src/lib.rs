@@ -12,6 +12,7 @@ pub mod courier;
 pub mod escrows;
 pub mod files;
 pub mod gather;
+pub mod http;
 pub mod lifeboat;
 pub mod link;
 pub mod order_log;
