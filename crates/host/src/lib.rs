@@ -8,6 +8,7 @@
 pub mod bundle;
 pub mod ceremony;
 pub mod chain;
+pub mod collateral;
 pub mod courier;
 pub mod escrows;
 pub mod files;

@@ -29,8 +29,9 @@ impl Node {
             return Ok(Vec::new());
         }
         let measurement = self.at(index)?.build.measurement;
-        let giver = Peer::new(peer, PEER_LIMIT);
+        let giver = Peer::new(peer, PEER_LIMIT, &self.roots);
         let said: Said = giver.post("/v1/join/hello", &HelloAsk { build: measurement }).context("the giver did not open a transfer")?;
+        self.await_collateral()?;
         let collateral = self.collateral()?;
         let platform = self.here.launcher().platform_id();
         let place = self.at(index)?;
@@ -44,7 +45,7 @@ impl Node {
             }
             std::thread::sleep(LOOK);
         }
-        let ask = OfferAsk { build: measurement, request: asked.request.clone(), digest: asked.digest, attestation: asked.attestation.clone(), tx: Digest32(hash), platform };
+        let ask = OfferAsk { build: measurement, request: asked.request.clone(), digest: asked.digest, attestation: asked.attestation.clone(), tx: Digest32(hash), platform: asked.platform };
         let offer: OfferSaid = loop {
             // The giver's own node may be a block behind.
             match giver.post("/v1/join/offer", &ask) {

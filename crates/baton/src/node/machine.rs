@@ -23,26 +23,31 @@ pub fn dev_pki(seed: u64) -> Result<DevPki> {
 
 /// Where enclaves run here.
 pub struct Here {
-    pki: DevPki,
-    machine: Rc<Machine>,
+    /// Of a development platform; hardware has Intel's.
+    pki: Option<DevPki>,
     launcher: Rc<dyn Launcher>,
 }
 
 impl Here {
     /// The machine that the configuration names.
     pub fn new(config: &EnclaveConfig) -> Result<Self> {
-        let pki = dev_pki(config.dev_pki_seed)?;
-        let machine = Rc::new(Machine::new(&pki, &config.dev_machine, &PlatformSpec::default())?);
-        let launcher: Rc<dyn Launcher> = match config.platform {
-            PlatformName::Sim => machine.clone(),
-            PlatformName::Softsgx => software(&machine)?,
+        let development = || -> Result<(DevPki, Rc<Machine>)> {
+            let pki = dev_pki(config.dev_pki_seed.context("enclave.dev_pki_seed is missing")?)?;
+            let name = config.dev_machine.as_deref().context("enclave.dev_machine is missing")?;
+            let machine = Rc::new(Machine::new(&pki, name, &PlatformSpec::default())?);
+            Ok((pki, machine))
         };
-        Ok(Here { pki, machine, launcher })
-    }
-
-    /// Its certificates.
-    pub fn machine(&self) -> &Rc<Machine> {
-        &self.machine
+        Ok(match config.platform {
+            PlatformName::Sim => {
+                let (pki, machine) = development()?;
+                Here { pki: Some(pki), launcher: machine }
+            }
+            PlatformName::Softsgx => {
+                let (pki, machine) = development()?;
+                Here { pki: Some(pki), launcher: software(&machine)? }
+            }
+            PlatformName::Sgx => Here { pki: None, launcher: hardware(config.aesm())? },
+        })
     }
 
     /// What runs its enclaves.
@@ -50,11 +55,22 @@ impl Here {
         &self.launcher
     }
 
-    /// Collateral as a PCCS would serve it at a block time (unix seconds).
-    pub fn collateral(&self, block_time: u64) -> Result<Vec<u8>> {
+    /// Collateral of a development platform, as a PCCS would serve it at a block time (unix seconds); none of hardware's.
+    pub fn own_collateral(&self, block_time: u64) -> Option<Result<Vec<u8>>> {
         let spec = CollateralSpec::at(block_time.saturating_sub(3600));
-        Ok(self.pki.collateral(&spec)?.to_json().into_bytes())
+        self.pki.as_ref().map(|pki| Ok(pki.collateral(&spec)?.to_json().into_bytes()))
     }
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn hardware(aesm_socket: &Path) -> Result<Rc<dyn Launcher>> {
+    let machine = baton_host::sgx::hard::HardMachine::detect(aesm_socket);
+    Ok(Rc::new(machine.context("platform sgx: `baton doctor` says what this machine lacks")?))
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn hardware(_: &Path) -> Result<Rc<dyn Launcher>> {
+    bail!("platform sgx runs x86-64 machine code\nexpected: Linux on x86-64 with SGX\nnext: run on such a machine, or on sim for tests")
 }
 
 /// A build in the node's folder.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use baton_host::http::Roots;
+
 use super::db::KnownPlan;
 use super::http::is_index;
 use super::peers::Peer;
@@ -24,8 +26,8 @@ const MAX_PLANS: usize = 100;
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
 /// Looks until told to stop.
-pub fn run(urls: &[String], shared: &Arc<Shared>, vault: &Path, stop: &AtomicBool) {
-    let peers: Vec<Peer> = urls.iter().map(|u| Peer::new(u, LIMIT)).collect();
+pub fn run(urls: &[String], roots: &Roots, shared: &Arc<Shared>, vault: &Path, stop: &AtomicBool) {
+    let peers: Vec<Peer> = urls.iter().map(|u| Peer::new(u, LIMIT, roots)).collect();
     while !stop.load(Ordering::Relaxed) {
         for peer in &peers {
             if stop.load(Ordering::Relaxed) {
@@ -44,7 +46,7 @@ pub fn run(urls: &[String], shared: &Arc<Shared>, vault: &Path, stop: &AtomicBoo
 /// One round, for a command without a daemon.
 pub fn look_once(node: &super::Node) {
     for url in &node.home().config().peers {
-        look(&Peer::new(url, LIMIT), node.shared(), &node.home().path("vault"));
+        look(&Peer::new(url, LIMIT, &node.roots), node.shared(), &node.home().path("vault"));
     }
 }
 
