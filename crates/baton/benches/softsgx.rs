@@ -191,7 +191,7 @@ mod linux {
         // The holder's files, opened by an enclave in this mode.
         let mut o = w.nodes[0].take("v1")?;
         o.stop();
-        let machine = o.machine().clone();
+        let machine = o.machine().expect("a development machine").clone();
         if let Some(mode) = mode {
             o.move_onto(machine.clone(), Rc::new(SoftMachine::new(machine).with_mode(mode)));
         }

@@ -302,6 +302,35 @@ impl Default for DemoArgs {
 enum QuoteCommand {
     /// Verify a quote with its collateral, and say which enclave on which machine it shows
     Verify(QuoteArgs),
+    /// Fetch the collateral for a quote from a PCCS
+    Collateral(QuoteCollateralArgs),
+}
+
+/// Arguments of `baton quote collateral`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples!(
+    "baton quote collateral node.quote --pccs https://localhost:8081 --tls-roots pccs.pem --out collateral.json",
+    "baton quote collateral node.quote --pccs https://api.trustedservices.intel.com --root-crl https://certificates.trustedservices.intel.com/IntelSGXRootCA.der --out collateral.json",
+))]
+pub struct QuoteCollateralArgs {
+    /// A DCAP quote of version 3, as bytes or as hexadecimal text; it names the kind of machine
+    #[arg(value_name = "QUOTE")]
+    pub quote: PathBuf,
+    /// The PCCS, or Intel's own API; /sgx/certification/v4 is added where it is missing
+    #[arg(long, value_name = "URL")]
+    pub pccs: String,
+    /// Address of the root's CRL, where the service does not serve it (Intel's own API)
+    #[arg(long, value_name = "URL")]
+    pub root_crl: Option<String>,
+    /// PEM certificates that the service may have, beside those that Mozilla lists
+    #[arg(long, value_name = "FILE")]
+    pub tls_roots: Option<PathBuf>,
+    /// Where the set goes
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `baton quote verify`.
@@ -548,6 +577,7 @@ fn run(cli: Cli) -> Exit {
         Command::Acceptance(args) => (acceptance::acceptance(&args), args.json),
         Command::Doctor(args) => (doctor::doctor(&args), args.json),
         Command::Quote(QuoteCommand::Verify(args)) => (quote::verify(&args), args.json),
+        Command::Quote(QuoteCommand::Collateral(args)) => (quote::collateral(&args), args.json),
         Command::Light(LightCommand::Verify(args)) => (light::verify(&args), args.json),
         Command::Evidence(EvidenceCommand::Record(args)) => (record_evidence::record(&args), args.at.json),
         Command::Evidence(EvidenceCommand::Measure(args)) => (absence::measure(&args), args.json),

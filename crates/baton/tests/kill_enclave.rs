@@ -108,7 +108,7 @@ impl Lab {
         let info = format!(r#"{{"enclave":{{"mrenclave":"{}"}}}}"#, v2.measurement);
         let height = world.chain.height() + 40 + window;
         let proposal = world.vote("v2", height, &info).unwrap();
-        let machine = o.machine().clone();
+        let machine = o.machine().unwrap().clone();
         let processes = Rc::new(processes(&machine));
         Lab { dir, world, machine, processes, v1, v2, o, proposal }
     }

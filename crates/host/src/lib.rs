@@ -8,10 +8,12 @@
 pub mod bundle;
 pub mod ceremony;
 pub mod chain;
+pub mod collateral;
 pub mod courier;
 pub mod escrows;
 pub mod files;
 pub mod gather;
+pub mod http;
 pub mod lifeboat;
 pub mod link;
 pub mod order_log;

@@ -73,7 +73,7 @@ pub trait Launcher {
     /// A quote over a report that was made on this machine for the quoting enclave.
     fn quote(&self, report: &[u8]) -> Result<Vec<u8>, SeatError>;
 
-    /// The machine as its quotes show it.
+    /// The machine as its quotes show it; [`PlatformId::UNKNOWN`] on hardware before the first quote.
     fn platform_id(&self) -> PlatformId;
 
     /// Its CPU, where that is software and plays any enclave: attacks forge with it. Hardware has none.

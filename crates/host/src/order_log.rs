@@ -14,6 +14,7 @@ use baton_core::witness::orders_origin;
 use serde::{Deserialize, Serialize};
 
 use crate::files::write_whole;
+use crate::http::{self, Roots};
 use crate::orders::{CosignedNote, OrderLog, OrderLogError};
 
 /// Version of the file.
@@ -170,8 +171,7 @@ impl LogFile {
 fn post(url: &str, body: &str) -> Result<(u16, String), LogFileError> {
     let at = format!("{}/add-checkpoint", url.trim_end_matches('/'));
     let bad = |why: String| LogFileError::Witness { url: url.into(), why };
-    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
-    let mut answer = ureq::Agent::new_with_config(config).post(&at).send(body).map_err(|e| bad(e.to_string()))?;
+    let mut answer = http::agent(TIMEOUT, &Roots::default()).post(&at).send(body).map_err(|e| bad(http::why(&e)))?;
     let status = answer.status().as_u16();
     let text = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string().map_err(|e| bad(e.to_string()))?;
     Ok((status, text))

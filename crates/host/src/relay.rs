@@ -115,15 +115,14 @@ pub fn answer_hello(
     let opening: Hello = read(&hello)?;
     let report_target = report_target(target, &opening.source, channel)?;
     let (request, report, digest) = message(target.call(&Request::Ask { hello, kind, report_target })?)?;
-    Ok(Asked {
-        kind,
-        request,
-        digest,
-        attestation: attest(target, report, channel)?,
-        epoch: opening.epoch,
-        target: target.status()?.identity.digest(),
-        platform,
-    })
+    let attestation = attest(target, report, channel)?;
+    // On hardware only a quote shows which machine this is, and that may have been the first one.
+    let platform = match (channel, platform) {
+        (Channel::Quoted { .. }, PlatformId::UNKNOWN) => target.launcher().platform_id(),
+        _ => platform,
+    };
+    let target = target.status()?.identity.digest();
+    Ok(Asked { kind, request, digest, attestation, epoch: opening.epoch, target, platform })
 }
 
 /// Hello of the source, request of the target.

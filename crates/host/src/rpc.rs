@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::chain::{ChainSource, Included, Pairs, SourceError, Trouble};
+use crate::http::Roots;
 pub use client::{CallError, Endpoint, EndpointError, MAX_ANSWER_BYTES};
 pub use key::{Fee, KeyError, Keyfile};
 pub use send::{CommandSigner, SendError, Sender, send_raw};
@@ -61,7 +62,7 @@ struct KvPair {
 pub struct RpcConfig {
     /// The chain that every endpoint must follow.
     pub chain_id: String,
-    /// URLs, the preferred one first: `http://host:port`.
+    /// URLs, the preferred one first: `http://host:port` or `https://host`.
     pub endpoints: Vec<String>,
     /// Longest wait for one answer.
     pub timeout: Duration,
@@ -71,13 +72,15 @@ pub struct RpcConfig {
     pub pause: Duration,
     /// How long an endpoint that did not answer in time is asked last, and for the newest height not at all.
     pub aside: Duration,
+    /// Whose certificates https endpoints may have.
+    pub roots: Roots,
 }
 
 impl RpcConfig {
     /// With a time limit of 5 s and two more rounds.
     pub fn new(chain_id: impl Into<String>, endpoints: Vec<String>) -> Self {
         let (timeout, pause) = (Duration::from_secs(5), Duration::from_millis(100));
-        RpcConfig { chain_id: chain_id.into(), endpoints, timeout, retries: 2, pause, aside: Duration::from_secs(60) }
+        RpcConfig { chain_id: chain_id.into(), endpoints, timeout, retries: 2, pause, aside: Duration::from_secs(60), roots: Roots::default() }
     }
 }
 
@@ -139,7 +142,7 @@ impl RpcSource {
         if config.endpoints.is_empty() {
             return Err(EndpointError::None);
         }
-        let endpoints = config.endpoints.iter().map(|url| Endpoint::new(url, config.timeout)).collect::<Result<_, _>>()?;
+        let endpoints = config.endpoints.iter().map(|url| Endpoint::new(url, config.timeout, &config.roots)).collect::<Result<_, _>>()?;
         Ok(RpcSource {
             shared: Arc::new(Shared {
                 config,

@@ -89,7 +89,7 @@ impl SeatError {
 
 /// One build on one machine.
 pub struct Seat {
-    machine: Rc<Machine>,
+    machine: Option<Rc<Machine>>,
     launcher: Rc<dyn Launcher>,
     image: Image,
     store: SealedStore,
@@ -120,16 +120,22 @@ impl Seat {
         image: Image,
         entropy: Box<dyn FnMut() -> [u8; 32]>,
     ) -> Result<Self, SeatError> {
+        let seat = Self::open_by(dir, launcher, image, entropy)?;
+        Ok(Seat { machine: Some(machine), ..seat })
+    }
+
+    /// A seat on whatever machine `launcher` is, hardware too: no development certificates are known of it.
+    pub fn open_by(dir: &Path, launcher: Rc<dyn Launcher>, image: Image, entropy: Box<dyn FnMut() -> [u8; 32]>) -> Result<Self, SeatError> {
         let store = SealedStore::open(dir.join("sealed"))?;
         let log_dir = dir.join("log");
         let trail = Trail::open(&log_dir).map_err(|source| SeatError::Trail { path: log_dir, source })?;
         let escrows = Escrows::of(dir);
-        Ok(Seat { machine, launcher, image, store, trail, escrows, running: None, entropy, warnings: Vec::new() })
+        Ok(Seat { machine: None, launcher, image, store, trail, escrows, running: None, entropy, warnings: Vec::new() })
     }
 
-    /// Its machine.
-    pub fn machine(&self) -> &Rc<Machine> {
-        &self.machine
+    /// The certificates of its machine, where that is a development machine.
+    pub fn machine(&self) -> Option<&Rc<Machine>> {
+        self.machine.as_ref()
     }
 
     /// What runs its enclave and quotes it.
@@ -145,7 +151,7 @@ impl Seat {
     /// The same, for any launcher.
     pub fn move_onto(&mut self, machine: Rc<Machine>, launcher: Rc<dyn Launcher>) {
         self.stop();
-        (self.machine, self.launcher) = (machine, launcher);
+        (self.machine, self.launcher) = (Some(machine), launcher);
     }
 
     /// Its image.

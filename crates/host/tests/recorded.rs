@@ -159,7 +159,7 @@ fn the_devnets_rpc_says_nothing_that_a_real_node_does_not_say() {
     chain.produce_block().unwrap();
     let tx = chain.sign(Account::User(1), &[], "baton1:y");
     let server = RpcServer::start(Arc::new(Mutex::new(chain))).unwrap();
-    let node = Endpoint::new(&server.url(), Duration::from_secs(5)).unwrap();
+    let node = Endpoint::new(&server.url(), Duration::from_secs(5), &Default::default()).unwrap();
     let query = |store: &str, key: &[u8]| json!({"path": format!("/store/{store}/key"), "data": hex::encode(key), "height": (at - 1).to_string(), "prove": true});
     for (method, params, case) in [
         ("status", json!({}), "status"),
@@ -185,7 +185,7 @@ fn words(text: &str) -> String {
 #[test]
 fn refusals_have_the_same_words() {
     let server = RpcServer::start(Arc::new(Mutex::new(twin()))).unwrap();
-    let node = Endpoint::new(&server.url(), Duration::from_secs(5)).unwrap();
+    let node = Endpoint::new(&server.url(), Duration::from_secs(5), &Default::default()).unwrap();
     let future = json!({"height": "100000"});
     let refused = |method: &str, params: &Value| words(&node.call(method, params).unwrap_err().to_string());
     let said = |case: &str| words(real(case)["error"]["data"].as_str().unwrap());

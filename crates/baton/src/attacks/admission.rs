@@ -47,7 +47,7 @@ impl Forger {
         let mut asked = relay::ask(&mut self.s.o, &mut self.owned, kind, channel)?;
         asked.attestation = quote_as(&**self.owned.launcher(), of, &asked.digest, &collateral)?;
         asked.target = of.digest();
-        asked.platform = self.owned.machine().platform().id();
+        asked.platform = self.owned.launcher().platform_id();
         Ok(asked)
     }
 
@@ -99,7 +99,7 @@ pub fn a29(b: &mut Bench) -> Result<()> {
 
 fn vouched(b: &mut Bench) -> Result<()> {
     let mut f = Forger::new(b, Admission::Vouched, 32)?;
-    let (forger, honest) = (f.owned.machine().platform().id(), f.s.world.nodes[1].machine().platform().id());
+    let (forger, honest) = (f.owned.launcher().platform_id(), f.s.world.nodes[1].machine().platform().id());
     let outcome = f.join(|_, _| Ok(None))?;
     let check = "offer/Authorize/Admission/NotShown";
     b.refused("nobody", "a machine that nobody vouches for asks to join, its quote forged", check, outcome);
@@ -153,7 +153,7 @@ fn vouched(b: &mut Bench) -> Result<()> {
 
 fn voted(b: &mut Bench) -> Result<()> {
     let mut f = Forger::new(b, Admission::Voted, 300)?;
-    let (forger, honest) = (f.owned.machine().platform().id(), f.s.world.nodes[1].machine().platform().id());
+    let (forger, honest) = (f.owned.launcher().platform_id(), f.s.world.nodes[1].machine().platform().id());
     let propose = |f: &mut Forger, id: &[u8; 32], option: i32| -> Result<u64> {
         let text = Text { metadata: format!("{ADMIT_PREFIX}{}", hex::encode(id)), ..Text::titled("Admit a machine") };
         let chain = &mut f.s.world.chain;

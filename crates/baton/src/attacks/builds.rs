@@ -96,7 +96,7 @@ pub fn a04(b: &mut Bench) -> Result<()> {
     let proposal = s.pass_v2(14)?;
     let v2 = s.v2.clone();
     let debug = resigned(&v2, 1, |f| f.attribute_mask.flags &= !flags::DEBUG)?;
-    let (machine, launcher) = (s.o.machine().clone(), s.o.launcher().clone());
+    let (machine, launcher) = (s.o.machine().context("a development machine")?.clone(), s.o.launcher().clone());
     let dir = s.world.dir().join("forbidden");
     let mut n = Seat::open_on(&dir, machine.clone(), launcher.clone(), v2.image.clone(), Box::new(rand::random))?;
     b.refused("debug-forbidden", "v2 launched with DEBUG, which its signature forbids", "launch/Sigstruct", n.start_debug());

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use baton_attest::identity::hash;
 use baton_attest::pki::{CollateralSpec, DevPki, PlatformSpec, QeSpec};
 use baton_attest::quote::intel_root;
@@ -31,7 +31,7 @@ pub fn a17(b: &mut Bench) -> Result<()> {
     let now = s.world.block_time();
     let fresh = CollateralSpec::at(now - 3600);
     let mut good = s.seat(1, "v1", &v1)?;
-    let revoked = fresh.clone().revoking(good.machine().platform());
+    let revoked = fresh.clone().revoking(good.machine().context("a development machine")?.platform());
     let revoked_ca = CollateralSpec { revoke_pck_ca: true, ..fresh.clone() };
     let other_fmspc = CollateralSpec { fmspc: [1, 2, 3, 4, 5, 6], ..fresh.clone() };
     let evaluation = CollateralSpec { tcb_evaluation: 16, ..fresh.clone() };

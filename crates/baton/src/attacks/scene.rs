@@ -293,7 +293,7 @@ impl Saved {
         for (path, bytes) in &self.files {
             fs::write(sealed.join(path.file_name().context("a file has a name")?), bytes)?;
         }
-        let (machine, launcher) = (seat.machine().clone(), seat.launcher().clone());
+        let (machine, launcher) = (seat.machine().context("a development machine")?.clone(), seat.launcher().clone());
         Ok(Seat::open_on(dir, machine, launcher, image, Box::new(rand::random))?)
     }
 }

@@ -74,12 +74,24 @@ pub struct InitArgs {
     /// Development platforms: which machine this is; without it the node's name
     #[arg(long, value_name = "NAME")]
     pub dev_machine: Option<String>,
-    /// Development platforms: what the network's development PKI is made from
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub dev_pki_seed: u64,
+    /// Development platforms: what the network's development PKI is made from; without it 1
+    #[arg(long, value_name = "N")]
+    pub dev_pki_seed: Option<u64>,
     /// Development platforms: each enclave in a process of its own, which can be killed apart from the daemon
     #[arg(long)]
     pub dev_process: bool,
+    /// Platform sgx: the socket of Intel's AESM service, where it is not the usual one
+    #[arg(long, value_name = "PATH")]
+    pub aesm_socket: Option<PathBuf>,
+    /// Where this machine's collateral comes from: a PCCS, or Intel's own API together with --root-crl
+    #[arg(long, value_name = "URL")]
+    pub pccs: Option<String>,
+    /// Address of the root's CRL, where the PCCS does not serve it
+    #[arg(long, value_name = "URL", requires = "pccs")]
+    pub root_crl: Option<String>,
+    /// PEM certificates that https servers may have, beside those that Mozilla lists
+    #[arg(long, value_name = "FILE")]
+    pub tls_roots: Option<PathBuf>,
     /// How often the chain is looked at, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub poll_ms: u64,

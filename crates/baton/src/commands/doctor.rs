@@ -1,5 +1,9 @@
 //! `baton doctor`: where enclaves can run on this machine, and what to do where they cannot.
 
+use std::path::Path;
+use std::time::Duration;
+
+use baton_host::sgx::aesm::{Aesm, SOCKET};
 use baton_host::sgx::image::MAX_SGXS_BYTES;
 use baton_host::sgx::inspect::Inspection;
 use serde_json::json;
@@ -8,13 +12,16 @@ use crate::cli::DoctorArgs;
 use crate::files::read;
 use crate::output::{Failure, Report};
 
+/// Longest wait for the AESM service.
+const AESM_LIMIT: Duration = Duration::from_secs(10);
+
 /// What became of one platform: `Ok` with what it is good for, or why not and what to do.
 pub type Found = Result<&'static str, String>;
 
 /// The platforms, from the nearest to production on.
 pub fn platforms() -> [(&'static str, Found); 3] {
     [
-        ("sgx", hardware().map(|()| "enclaves of this machine's CPU; this release has not run on one, and asks AESM for no quotes: local attestation only")),
+        ("sgx", hardware().map(|()| "enclaves of this machine's CPU, quotes by Intel's AESM service; this release has not run on such a machine yet")),
         ("softsgx", software().map(|()| "the real .sgxs bytes on a software CPU: development and tests, no secrecy")),
         ("sim", Ok("the same code in this process: development and tests, no secrecy")),
     ]
@@ -59,6 +66,13 @@ mod machine {
 pub(super) use machine::epc_bytes;
 use machine::{hardware, software};
 
+/// What the AESM service says of its quoting enclave; it makes no quote.
+pub(super) fn quoting(socket: &Path) -> Result<String, String> {
+    let target = Aesm::new(socket).with_limit(AESM_LIMIT).qe_target().map_err(|e| e.to_string())?;
+    let measurement = target.get(..32).map(hex::encode).unwrap_or_default();
+    Ok(format!("{} answers; its quoting enclave is {measurement}", socket.display()))
+}
+
 /// Shows the platforms, and the memory for enclaves.
 pub fn doctor(args: &DoctorArgs) -> Result<Report, Failure> {
     if let Some(home) = &args.home {
@@ -77,6 +91,12 @@ pub fn doctor(args: &DoctorArgs) -> Result<Report, Failure> {
         });
     }
     out.field("platforms", all);
+    let asked = quoting(Path::new(SOCKET));
+    out.row("AESM", match &asked {
+        Ok(what) => what.clone(),
+        Err(why) => format!("no quotes: {why}"),
+    });
+    out.field("aesm", json!({"ready": asked.is_ok(), "said": asked.unwrap_or_else(|e| e)}));
     let epc = epc_bytes();
     out.field("epc_bytes", epc);
     out.row("EPC", match epc {

@@ -13,7 +13,7 @@ use baton_host::rpc::{Fee, Keyfile, NodeStatus, RpcSource};
 use baton_host::sgx::inspect::Inspection;
 use serde_json::{Value, json};
 
-use super::doctor::epc_bytes;
+use super::doctor::{epc_bytes, quoting};
 use crate::cli::DoctorArgs;
 use crate::node::config::{Config, Home, HomeError, PlatformName};
 use crate::node::machine::{BuildFile, builds};
@@ -212,6 +212,12 @@ fn plan(checks: &mut Checks, status: &Value, found: &[BuildFile], home: &Home) {
 
 /// Can this machine quote, would the policy take it, and does the collateral last until the plan's height?
 fn attestation(checks: &mut Checks, status: &Value, attested: Result<Value, String>, soon: Option<u64>, home: &Home) {
+    if home.config().enclave.platform == PlatformName::Sgx {
+        match quoting(home.config().enclave.aesm()) {
+            Ok(what) => checks.ok("aesm", what),
+            Err(why) => checks.fail("aesm", format!("{why}; the upgrade on this machine needs no quote, a join and a receipt for the barrier do")),
+        }
+    }
     let told = match attested {
         Ok(told) => told,
         Err(e) => {
@@ -219,18 +225,33 @@ fn attestation(checks: &mut Checks, status: &Value, attested: Result<Value, Stri
             return;
         }
     };
+    collateral(checks, &status["collateral"]);
     let tcb = told["tcb"].as_str().unwrap_or("-");
     match told["error"].as_str() {
         Some(why) => checks.fail("attestation", format!("its quote is refused by the policy of {}: {why}; mend the platform (microcode, firmware, collateral), or the barrier never counts this machine", text(&told, "build"))),
         None => checks.ok("attestation", format!("this machine quotes, and the policy of {} takes it: TCB {tcb}, FMSPC {}", text(&told, "build"), text(&told, "fmspc"))),
     }
-    let platform = format!("{:?}", home.config().enclave.platform).to_lowercase();
-    checks.warn("platform", format!("{platform}: for development and tests, it keeps nothing secret"));
+    let enclave = &home.config().enclave;
+    match enclave.platform {
+        PlatformName::Sim | PlatformName::Softsgx => checks.warn("platform", format!("{}: for development and tests, it keeps nothing secret", enclave.platform.name())),
+        PlatformName::Sgx => checks.ok("platform", "sgx: this machine's CPU"),
+    }
     let Some(at) = soon else { return };
     for d in list(status, "expires").filter(|d| text(d, "what").starts_with("collateral")) {
         if d["until"].as_u64().is_some_and(|until| until < at) {
             checks.warn("collateral", format!("{}: over before the plan's height; fetch it anew until then (the handover on one machine asks for none)", text(d, "what")));
         }
+    }
+}
+
+/// Where collateral is fetched or read: is there some, and did the last try work?
+fn collateral(checks: &mut Checks, kept: &Value) {
+    let (age, from) = (kept["age_secs"].as_u64(), text(kept, "from"));
+    match (kept.is_null(), age, kept["error"].as_str()) {
+        (true, _, _) => {}
+        (false, Some(age), None) => checks.ok("collateral", format!("{} old, from {from}", show_about(age))),
+        (false, Some(age), Some(why)) => checks.warn("collateral", format!("{} old; the last try failed: {why}", show_about(age))),
+        (false, None, why) => checks.fail("collateral", format!("none from {from}: {}; the upgrade on this machine needs none, a join and a receipt for the barrier do", why.unwrap_or("it was not asked yet"))),
     }
 }
 
@@ -461,6 +482,15 @@ mod tests {
         assert_eq!(of(|c| clock(c, 1000, 1000 + SKEW_SECS)), [(Level::Ok, "clock")]);
         assert_eq!(of(|c| clock(c, 1000, 1001 + SKEW_SECS)), [(Level::Fail, "clock")]);
         assert_eq!(of(|c| clock(c, 100_000, 1000)), [(Level::Warn, "clock")]);
+    }
+
+    #[test]
+    fn collateral_that_is_there_is_no_fail_when_its_service_is_down() {
+        let of = |kept: Value| of(|c| collateral(c, &kept));
+        assert_eq!(of(Value::Null), []);
+        assert_eq!(of(json!({"from": "u", "age_secs": 5, "error": null})), [(Level::Ok, "collateral")]);
+        assert_eq!(of(json!({"from": "u", "age_secs": 5, "error": "x"})), [(Level::Warn, "collateral")]);
+        assert_eq!(of(json!({"from": "u", "age_secs": null, "error": "x"})), [(Level::Fail, "collateral")]);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use serde_json::json;
 
 use super::node::home;
 use crate::cli::machine::{PlatformShowArgs, PlatformVouchArgs};
+use crate::node::config::{Home, PlatformName};
 use crate::node::machine::Here;
+use crate::node::ops::{Op, Operator};
 use crate::output::{Failure, Report};
 
 /// Longest details that the SDK takes, in bytes (x/staking `MaxDetailsLength`).
@@ -22,11 +24,19 @@ fn all(rpc: &RpcSource) -> Result<Vec<Validator>, Failure> {
     Ok(records.iter().filter_map(|(_, value)| Validator::decode(value.as_slice()).ok()).collect())
 }
 
+/// This machine's id. On hardware only a quote shows it: the node makes one.
+fn id_of(home: &Home) -> Result<PlatformId, Failure> {
+    if home.config().enclave.platform != PlatformName::Sgx {
+        return Ok(Here::new(&home.config().enclave)?.launcher().platform_id());
+    }
+    let told = Operator::open(home.clone())?.ask(&Op::Attest)?;
+    told["platform"].as_str().unwrap_or_default().parse().map_err(|e| Failure::refused(format!("the node named no platform: {e}\nnext: `baton doctor` says whether this machine quotes")))
+}
+
 /// The id, and who answers for it.
 pub fn show(args: &PlatformShowArgs) -> Result<Report, Failure> {
     let home = home(&args.at)?;
-    let here = Here::new(&home.config().enclave)?;
-    let id = here.launcher().platform_id();
+    let id = id_of(&home)?;
     let mut out = Report::new();
     out.both("platform", "platform", id);
     let rpc = crate::node::rpc(home.config())?;
@@ -50,7 +60,7 @@ pub fn show(args: &PlatformShowArgs) -> Result<Report, Failure> {
 /// What a validator's details must become.
 pub fn vouch(args: &PlatformVouchArgs) -> Result<Report, Failure> {
     let home = home(&args.at)?;
-    let id = Here::new(&home.config().enclave)?.launcher().platform_id();
+    let id = id_of(&home)?;
     let rpc = crate::node::rpc(home.config())?;
     let records = all(&rpc)?;
     let validator = records.iter().find(|v| v.operator_address == args.validator).ok_or_else(|| {

@@ -10,7 +10,7 @@ use crate::cli::node::{
     EnclaveProcessArgs, GenesisArgs, HomeArgs, ImportArgs, InitArgs, JoinArgs, NodeRunArgs, RecordSendArgs, RehearseArgs, StatusArgs, UpgradeArgs,
     VaultGetArgs, VaultPutArgs,
 };
-use crate::node::config::{ChainConfig, Config, EnclaveConfig, Home, HomeError, LogConfig, SignerConfig};
+use crate::node::config::{ChainConfig, CollateralConfig, Config, EnclaveConfig, Home, HomeError, LogConfig, PlatformName, SignerConfig, refresh_hours};
 use crate::node::ops::{Op, Operator};
 use crate::node::machine::launcher_here;
 use crate::node::{Node, run, watch_peers};
@@ -65,6 +65,7 @@ pub fn init(args: &InitArgs) -> Result<Report, Failure> {
         fee: args.fee,
         gas: args.gas,
     });
+    let hard = args.platform == PlatformName::Sgx;
     let config = Config {
         listen: args.listen,
         peers: args.peer.clone(),
@@ -78,10 +79,13 @@ pub fn init(args: &InitArgs) -> Result<Report, Failure> {
         },
         enclave: EnclaveConfig {
             platform: args.platform,
-            dev_machine: args.dev_machine.clone().unwrap_or_else(|| name.clone()),
-            dev_pki_seed: args.dev_pki_seed,
+            dev_machine: if hard { args.dev_machine.clone() } else { args.dev_machine.clone().or(Some(name.clone())) },
+            dev_pki_seed: if hard { args.dev_pki_seed } else { args.dev_pki_seed.or(Some(1)) },
+            aesm_socket: args.aesm_socket.clone(),
             dev_process: args.dev_process,
         },
+        collateral: args.pccs.clone().map(|pccs| CollateralConfig { pccs: Some(pccs), root_crl: args.root_crl.clone(), file: None, refresh_hours: refresh_hours() }),
+        tls_roots: args.tls_roots.clone(),
         signer,
         log: LogConfig::default(),
         name,

@@ -1,4 +1,4 @@
-//! `baton quote verify`.
+//! `baton quote verify` and `quote collateral`.
 
 use std::path::Path;
 
@@ -8,11 +8,12 @@ use baton_attest::quote::{
     CheckedQuote, Collateral, MAX_COLLATERAL_LEN, MAX_QUOTE_LEN, Purpose, QuoteError, QuoteTime,
     check_quote, intel_root,
 };
-use serde::Deserialize;
+use baton_host::collateral::{FetchError, Part, Pccs};
+use baton_host::files::write_whole;
+use baton_host::http::Roots;
 use serde_json::json;
-use serde_json::value::RawValue;
 
-use crate::cli::{PurposeArg, QuoteArgs};
+use crate::cli::{PurposeArg, QuoteArgs, QuoteCollateralArgs};
 use crate::files;
 use crate::output::{Failure, Report};
 use crate::times::show_time;
@@ -37,6 +38,28 @@ pub fn verify(args: &QuoteArgs) -> Result<Report, Failure> {
     identity(checked.identity(), &mut out);
     platform(&checked, &mut out);
     verdict(args, &checked, builds.as_ref(), &mut out);
+    Ok(out)
+}
+
+/// Fetches what a quote is verified with.
+pub fn collateral(args: &QuoteCollateralArgs) -> Result<Report, Failure> {
+    let quote = read_quote(&args.quote)?;
+    let roots = args.tls_roots.as_deref().map(Roots::with_file).transpose().map_err(Failure::input)?;
+    let pccs = Pccs::new(&args.pccs, args.root_crl.as_deref(), &roots.unwrap_or_default()).map_err(Failure::input)?;
+    let set = pccs.fetch(&quote).map_err(|e| match e {
+        FetchError::Quote(_) => Failure::input(&e).at(args.quote.display()),
+        _ => Failure::refused(&e),
+    })?;
+    write_whole(&args.out, set.to_json().as_bytes()).map_err(|e| Failure::input(format!("{}: {e}", args.out.display())))?;
+    let mut out = Report::new();
+    out.both("from", "from", pccs.url()).both("collateral", "collateral", args.out.display());
+    let mut dates = Vec::new();
+    for (what, issued, until) in set.claimed_dates().map_err(Failure::refused)? {
+        out.row(what, format!("issued {}, valid until {}", show_time(issued), show_time(until)));
+        dates.push(json!({"what": what, "issued": issued, "until": until}));
+    }
+    out.field("dates", dates);
+    out.text("nothing is verified yet; next: `baton quote verify` with it");
     Ok(out)
 }
 
@@ -89,62 +112,6 @@ fn read_collateral(paths: &[impl AsRef<Path>]) -> Result<Collateral, Failure> {
         }
     }
     set.ok_or_else(|| Failure::input("no collateral"))
-}
-
-/// One of the answers of Intel's service.
-enum Part {
-    TcbInfo(String, Vec<u8>),
-    QeIdentity(String, Vec<u8>),
-    PckCrl(Vec<u8>),
-    RootCrl(Vec<u8>),
-}
-
-/// What is signed is the inner text, byte for byte.
-#[derive(Deserialize)]
-struct Answer<'a> {
-    #[serde(borrow, rename = "tcbInfo")]
-    tcb_info: Option<&'a RawValue>,
-    #[serde(borrow, rename = "enclaveIdentity")]
-    qe_identity: Option<&'a RawValue>,
-    signature: Option<String>,
-}
-
-impl Part {
-    fn read(bytes: &[u8]) -> Option<Part> {
-        // DER of a CRL; the issuer's name stands near its beginning.
-        if bytes.starts_with(&[0x30, 0x82]) {
-            let names_root = bytes
-                .get(..200)
-                .unwrap_or(bytes)
-                .windows(11)
-                .any(|w| w == b"SGX Root CA");
-            return Some(if names_root {
-                Part::RootCrl(bytes.to_vec())
-            } else {
-                Part::PckCrl(bytes.to_vec())
-            });
-        }
-        let answer: Answer = serde_json::from_slice(bytes).ok()?;
-        let signature = hex::decode(answer.signature?).ok()?;
-        match (answer.tcb_info, answer.qe_identity) {
-            (Some(tcb), None) => Some(Part::TcbInfo(tcb.get().into(), signature)),
-            (None, Some(qe)) => Some(Part::QeIdentity(qe.get().into(), signature)),
-            _ => None,
-        }
-    }
-
-    fn replace(self, set: &mut Collateral) {
-        match self {
-            Part::TcbInfo(text, signature) => {
-                (set.tcb_info, set.tcb_info_signature) = (text, signature)
-            }
-            Part::QeIdentity(text, signature) => {
-                (set.qe_identity, set.qe_identity_signature) = (text, signature)
-            }
-            Part::PckCrl(crl) => set.pck_crl = crl,
-            Part::RootCrl(crl) => set.root_ca_crl = crl,
-        }
-    }
 }
 
 fn judged(args: &QuoteArgs, q: &CheckedQuote, out: &mut Report) {

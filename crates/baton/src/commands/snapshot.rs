@@ -77,8 +77,7 @@ impl Own {
     }
 
     fn open(&self, dir: &Path) -> Result<Seat, SeatError> {
-        let (machine, launcher) = (self.here.machine().clone(), self.here.launcher().clone());
-        Seat::open_on(dir, machine, launcher, self.build.image.clone(), Box::new(rand::random))
+        Seat::open_by(dir, self.here.launcher().clone(), self.build.image.clone(), Box::new(rand::random))
     }
 }
 

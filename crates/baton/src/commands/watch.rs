@@ -68,7 +68,7 @@ fn judged(good: bool, text: impl Into<String>) -> Line {
 pub fn watch(args: &WatchArgs) -> Result<Report, Failure> {
     let home = home(&args.at)?;
     let url = format!("http://{}", home.config().listen);
-    let daemon = Peer::new(&url, LIMIT);
+    let daemon = Peer::new(&url, LIMIT, &Default::default());
     let mut shown = Shown { url, ..Shown::default() };
     shown.ask(&daemon);
     if args.once || args.at.json || !std::io::stdout().is_terminal() {

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use baton_host::http::is_url;
+use baton_host::sgx::aesm::SOCKET;
 use serde::{Deserialize, Serialize};
 
 /// The file's name in the home folder.
@@ -24,10 +26,16 @@ pub struct Config {
     /// URLs of peers.
     #[serde(default)]
     pub peers: Vec<String>,
+    /// Certificates that https servers may have beside those that Mozilla lists: a PEM file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_roots: Option<PathBuf>,
     /// The chain.
     pub chain: ChainConfig,
     /// Enclaves.
     pub enclave: EnclaveConfig,
+    /// What Intel signs about this machine's kind; on hardware joins and receipts need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collateral: Option<CollateralConfig>,
     /// How records get onto the chain; without it peers publish.
     #[serde(default)]
     pub signer: Option<SignerConfig>,
@@ -62,15 +70,38 @@ pub struct ChainConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnclaveConfig {
-    /// `sim` or `softsgx`.
+    /// `sim`, `softsgx` or `sgx`.
     pub platform: PlatformName,
-    /// Development platforms: which machine of the development PKI this is.
-    pub dev_machine: String,
-    /// Development platforms: what its keys are made from; the same on all nodes of a network.
-    pub dev_pki_seed: u64,
+    /// Development platforms, and only they: which machine of the development PKI this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev_machine: Option<String>,
+    /// Development platforms, and only they: what its keys are made from; the same on all nodes of a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev_pki_seed: Option<u64>,
     /// Development platforms: each enclave runs in a process of its own, which can be killed apart from the daemon.
     #[serde(default)]
     pub dev_process: bool,
+    /// Platform `sgx`: the socket of Intel's AESM service, where it is not the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aesm_socket: Option<PathBuf>,
+}
+
+/// Section `collateral`: a service, or a file that somebody else keeps fresh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollateralConfig {
+    /// A PCCS, or Intel's own API: `https://HOST:8081/sgx/certification/v4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pccs: Option<String>,
+    /// The whole address of the root's CRL, where the service does not serve it (Intel's own API).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_crl: Option<String>,
+    /// Instead of `pccs`: a file with the whole set, JSON of dcap-qvl's form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// How old a fetched set may be before it is fetched anew.
+    #[serde(default = "refresh_hours")]
+    pub refresh_hours: u64,
 }
 
 /// Where enclaves run.
@@ -81,13 +112,25 @@ pub enum PlatformName {
     Sim,
     /// The real program on a software SGX CPU.
     Softsgx,
+    /// The real program on this machine's CPU.
+    Sgx,
 }
 
 impl PlatformName {
+    /// As the file writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            PlatformName::Sim => "sim",
+            PlatformName::Softsgx => "softsgx",
+            PlatformName::Sgx => "sgx",
+        }
+    }
+
     /// True where the machine and its quotes are made up.
     pub fn is_development(self) -> bool {
         match self {
             PlatformName::Sim | PlatformName::Softsgx => true,
+            PlatformName::Sgx => false,
         }
     }
 }
@@ -160,6 +203,10 @@ fn denom() -> String {
 }
 fn gas() -> u64 {
     200_000
+}
+/// How old a fetched set may be by default: Intel signs new parts every few days, valid for a month.
+pub fn refresh_hours() -> u64 {
+    24
 }
 fn level() -> String {
     "info".into()
@@ -257,6 +304,7 @@ impl Home {
         if path.exists() {
             return Err(HomeError::Exists(dir.into()));
         }
+        config.check().map_err(|reason| HomeError::Malformed { path: path.clone(), line: 1, reason })?;
         for folder in [dir.to_path_buf(), dir.join("builds"), dir.join("seats"), dir.join("vault"), dir.join("confirmed"), dir.join("plans"), dir.join("orders")] {
             fs::create_dir_all(&folder).map_err(io_err("create", &folder))?;
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(io_err("chmod", &folder))?;
@@ -328,8 +376,9 @@ impl Config {
         if self.chain.poll_ms == 0 || self.chain.timeout_ms == 0 || self.chain.advance_blocks == 0 {
             return Err("chain: poll_ms, timeout_ms and advance_blocks must be above 0".into());
         }
-        if self.enclave.dev_process && !self.enclave.platform.is_development() {
-            return Err("enclave.dev_process: expected it on platforms sim and softsgx alone; take it out".into());
+        self.enclave.check()?;
+        if let Some(c) = &self.collateral {
+            c.check()?;
         }
         if let Some(s) = &self.signer
             && s.command.is_some() == s.keyfile.is_some()
@@ -388,6 +437,45 @@ fn own_uid() -> u32 {
     fs::metadata("/proc/self").map_or(0, |m| m.uid())
 }
 
+impl EnclaveConfig {
+    /// Where the AESM service is asked.
+    pub fn aesm(&self) -> &Path {
+        self.aesm_socket.as_deref().unwrap_or(Path::new(SOCKET))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let (dev, name) = (self.dev_machine.is_some() || self.dev_pki_seed.is_some(), self.platform.name());
+        match self.platform {
+            PlatformName::Sgx if self.dev_process => Err("enclave: dev_process belongs to development platforms; take it out for sgx".into()),
+            PlatformName::Sgx if dev => Err("enclave: dev_machine and dev_pki_seed belong to development platforms; take them out for sgx, whose certificates are Intel's".into()),
+            PlatformName::Sgx => Ok(()),
+            PlatformName::Sim | PlatformName::Softsgx if self.aesm_socket.is_some() => Err(format!("enclave: aesm_socket belongs to platform sgx; take it out for {name}")),
+            PlatformName::Sim | PlatformName::Softsgx if self.dev_machine.is_none() || self.dev_pki_seed.is_none() => {
+                Err(format!("enclave: platform {name} needs dev_machine and dev_pki_seed; set both, or platform = \"sgx\" on a machine with SGX"))
+            }
+            PlatformName::Sim | PlatformName::Softsgx => Ok(()),
+        }
+    }
+}
+
+impl CollateralConfig {
+    fn check(&self) -> Result<(), String> {
+        if self.pccs.is_some() == self.file.is_some() {
+            return Err("collateral: expected either pccs or file".into());
+        }
+        if self.root_crl.is_some() && self.pccs.is_none() {
+            return Err("collateral: root_crl belongs to pccs; a file holds the root's CRL itself".into());
+        }
+        if let Some(bad) = self.pccs.iter().chain(&self.root_crl).find(|u| !is_url(u)) {
+            return Err(format!("collateral: expected http:// or https:// and a host, got {bad:?}"));
+        }
+        match self.refresh_hours {
+            0 => Err("collateral: refresh_hours must be above 0".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Refuses a file with more permission bits than `most`.
 fn at_most(path: &Path, most: u32) -> Result<(), HomeError> {
     let got = fs::metadata(path).map_err(io_err("stat", path))?.permissions().mode() & 0o777;
@@ -420,9 +508,28 @@ fn quoted(list: &[String]) -> String {
 /// The file that `baton init` writes: every field, with what it means.
 fn commented(c: &Config) -> String {
     let s = |t: &str| toml::Value::from(t).to_string();
-    let platform = match c.enclave.platform {
-        PlatformName::Sim => "sim",
-        PlatformName::Softsgx => "softsgx",
+    let path = |p: &Path| s(&p.display().to_string());
+    let platform = c.enclave.platform.name();
+    let machine = match c.enclave.platform {
+        PlatformName::Sim | PlatformName::Softsgx => format!(
+            "# Development platforms only: which machine this is, and the seed of the network's development PKI.\ndev_machine = {}\ndev_pki_seed = {}\n",
+            s(c.enclave.dev_machine.as_deref().unwrap_or_default()), c.enclave.dev_pki_seed.unwrap_or_default()
+        ),
+        PlatformName::Sgx => {
+            let socket = c.enclave.aesm_socket.as_ref().map_or_else(|| format!("# aesm_socket = {}\n", s(SOCKET)), |p| format!("aesm_socket = {}\n", path(p)));
+            format!("# The socket of Intel's AESM service, which makes quotes. A handover on one machine needs none.\n{socket}")
+        }
+    };
+    let tls_roots = c.tls_roots.as_ref().map_or_else(|| "# tls_roots = \"/etc/baton/roots.pem\"\n".into(), |p| format!("tls_roots = {}\n", path(p)));
+    let collateral = match &c.collateral {
+        None => "# [collateral]\n# pccs = \"https://localhost:8081/sgx/certification/v4\"\n# root_crl = \"https://certificates.trustedservices.intel.com/IntelSGXRootCA.der\"   # where pccs is Intel's own API, which does not serve it\n# file = \"/path/to/collateral.json\"   # instead of pccs: somebody else keeps it fresh\n# refresh_hours = 24\n".into(),
+        Some(c) => {
+            let line = |name: &str, value: Option<String>| value.map(|v| format!("{name} = {v}\n")).unwrap_or_default();
+            format!(
+                "[collateral]\n{}{}{}refresh_hours = {}\n",
+                line("pccs", c.pccs.as_deref().map(s)), line("root_crl", c.root_crl.as_deref().map(s)), line("file", c.file.as_deref().map(path)), c.refresh_hours
+            )
+        }
     };
     let signer = match &c.signer {
         Some(SignerConfig { command: Some(argv), timeout_secs, .. }) => {
@@ -439,23 +546,24 @@ fn commented(c: &Config) -> String {
          # Name in logs and for peers.\nname = {}\n\
          # Peers and the operator's commands speak to this address. Loopback by default: put a tunnel between machines.\nlisten = \"{}\"\n\
          # Other nodes of the network: they give the keyring to a new machine, keep evidence for a late one, publish records\n\
-         # for a node without funds, and show their receipts.\npeers = {}\n\n\
+         # for a node without funds, and show their receipts.\npeers = {}\n\
+         # https servers (RPC endpoints, peers, PCCS) may have these certificates too, beside those that Mozilla lists: a PEM file.\n{tls_roots}\n\
          [chain]\nid = {}\n# RPC endpoints, the preferred one first. An endpoint that answers wrongly is named in the log and passed over.\nrpc = {}\n\
          # Longest wait for one answer, and how many more rounds over all endpoints.\ntimeout_ms = {}\nretries = {}\n\
          # How often the chain is looked at; near a plan's height ten times as often.\npoll_ms = {}\n\
          # The enclaves' trusted head follows at most this many blocks behind.\nadvance_blocks = {}\n\n\
-         [enclave]\n# sim: in process, for tests. softsgx: the real program on a software CPU, for tests.\nplatform = \"{platform}\"\n\
-         # Development platforms only: which machine this is, and the seed of the network's development PKI.\ndev_machine = {}\ndev_pki_seed = {}\n\
-         # Development platforms only: each enclave in a process of its own.\ndev_process = {}\n\n\
+         [enclave]\n# sim: in process, for tests. softsgx: the real program on a software CPU, for tests. sgx: on this machine's CPU.\nplatform = \"{platform}\"\n{machine}\n\
+         # Where this machine's collateral comes from. On sgx joins and receipts need it, a handover on one machine does not;\n\
+         # development platforms make their own where this section is left out.\n{collateral}\n\
          # How this node's records get onto the chain: the chain's own command, or a key file. Without it peers publish.\n{signer}\n\
          [log]\n# error, warn, info, debug or trace\nlevel = {}\n# text or json, on stderr\nformat = {}\n",
         s(&c.name), c.listen, quoted(&c.peers), s(&c.chain.id), quoted(&c.chain.rpc), c.chain.timeout_ms, c.chain.retries,
-        c.chain.poll_ms, c.chain.advance_blocks, s(&c.enclave.dev_machine), c.enclave.dev_pki_seed, c.enclave.dev_process, s(&c.log.level), s(&c.log.format),
+        c.chain.poll_ms, c.chain.advance_blocks, s(&c.log.level), s(&c.log.format),
     )
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn config() -> Config {
@@ -471,7 +579,9 @@ mod tests {
                 poll_ms: poll_ms(),
                 advance_blocks: advance_blocks(),
             },
-            enclave: EnclaveConfig { platform: PlatformName::Sim, dev_machine: "m".into(), dev_pki_seed: 1, dev_process: false },
+            tls_roots: None,
+            enclave: EnclaveConfig { platform: PlatformName::Sim, dev_machine: Some("m".into()), dev_pki_seed: Some(1), dev_process: false, aesm_socket: None },
+            collateral: None,
             signer: None,
             log: LogConfig::default(),
         }
@@ -491,6 +601,41 @@ mod tests {
         assert_eq!(*Home::init(&dir.path().join("b"), &c).unwrap().config(), c);
         c.signer = Some(SignerConfig { command: None, timeout_secs: 30, keyfile: Some("/k".into()), prefix: "x".into(), denom: "y".into(), fee: 3, gas: 4 });
         assert_eq!(*Home::init(&dir.path().join("c"), &c).unwrap().config(), c);
+    }
+
+    #[test]
+    fn what_init_writes_for_hardware_reads_back_as_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let hard = |aesm_socket| EnclaveConfig { platform: PlatformName::Sgx, dev_machine: None, dev_pki_seed: None, aesm_socket };
+        let service = CollateralConfig { pccs: Some("https://pccs:8081".into()), root_crl: Some("https://x/y.der".into()), file: None, refresh_hours: 6 };
+        let file = CollateralConfig { pccs: None, root_crl: None, file: Some("/c.json".into()), refresh_hours: 24 };
+        for (i, (socket, collateral)) in [(None, None), (Some("/run/a".into()), Some(service)), (None, Some(file))].into_iter().enumerate() {
+            let c = Config { enclave: hard(socket), collateral, tls_roots: Some("/r.pem".into()), ..config() };
+            assert_eq!(*Home::init(&dir.path().join(i.to_string()), &c).unwrap().config(), c);
+        }
+    }
+
+    #[test]
+    fn development_fields_on_hardware_and_the_reverse_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = config().enclave;
+        let service = |pccs: Option<&str>, root_crl: Option<&str>, refresh_hours| CollateralConfig { pccs: pccs.map(Into::into), root_crl: root_crl.map(Into::into), file: None, refresh_hours };
+        let with = |enclave, collateral| Config { enclave, collateral, ..config() };
+        for (i, (c, says)) in [
+            (with(EnclaveConfig { platform: PlatformName::Sgx, ..dev.clone() }, None), "take them out for sgx"),
+            (with(EnclaveConfig { dev_machine: None, ..dev.clone() }, None), "platform sim needs dev_machine"),
+            (with(EnclaveConfig { aesm_socket: Some("/s".into()), ..dev.clone() }, None), "aesm_socket belongs to platform sgx"),
+            (with(dev.clone(), Some(service(None, None, 1))), "either pccs or file"),
+            (with(dev.clone(), Some(service(Some("pccs:8081"), None, 1))), "http:// or https://"),
+            (with(dev.clone(), Some(service(Some("https://p"), None, 0))), "above 0"),
+        ].into_iter().enumerate() {
+            let home = dir.path().join(i.to_string());
+            fs::create_dir(&home).unwrap();
+            fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+            write_private(&home.join(FILE), toml::to_string(&c).unwrap().as_bytes()).unwrap();
+            let said = Home::open(&home).unwrap_err().to_string();
+            assert!(said.contains(says), "{says}: {said}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use baton_attest::identity::{Digest32, Measurement, PlatformId};
+use baton_attest::identity::{Digest32, Measurement};
 use baton_chain::record::Kind;
 use baton_core::custody::State;
 use baton_enclave::wire::OfferEvidence;
@@ -33,7 +33,6 @@ pub(super) struct Joining {
     peer: String,
     giver: Peer,
     build: Measurement,
-    platform: PlatformId,
     asked: Asked,
     stage: Stage,
     end: Instant,
@@ -53,7 +52,7 @@ impl Waits for Joining {
             digest: self.asked.digest,
             attestation: self.asked.attestation.clone(),
             tx: Digest32(hash),
-            platform: self.platform,
+            platform: self.asked.platform,
         };
         let offer: OfferSaid = match self.giver.post("/v1/join/offer", &ask) {
             Ok(offer) => offer,
@@ -92,15 +91,16 @@ impl Node {
             return Ok(Begun::Done(self.joined(&done)?));
         }
         let measurement = self.at(index)?.build.measurement;
-        let giver = Peer::new(peer, PEER_LIMIT);
+        let giver = Peer::new(peer, PEER_LIMIT, &self.roots);
         let said: Said = giver.post("/v1/join/hello", &HelloAsk { build: measurement }).context("the giver did not open a transfer")?;
+        self.await_collateral()?;
         let collateral = self.collateral()?;
         let platform = self.here.launcher().platform_id();
         let place = self.at(index)?;
         let asked = relay::answer_hello(&mut place.seat, said.message, Kind::Join, Channel::Quoted { collateral: &collateral }, platform)?;
         let stage = Stage::Announced(Publishing::new(asked.record(0).encode(), Some(giver.clone()), limit));
         let end = Instant::now() + limit;
-        Ok(Begun::Waits(Box::new(Joining { peer: peer.into(), giver, build: measurement, platform, asked, stage, end, done })))
+        Ok(Begun::Waits(Box::new(Joining { peer: peer.into(), giver, build: measurement, asked, stage, end, done })))
     }
 
     /// What a join gave.

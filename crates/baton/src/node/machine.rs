@@ -29,6 +29,7 @@ fn launcher_of(platform: PlatformName, machine: &Rc<Machine>) -> Result<Rc<dyn L
     match platform {
         PlatformName::Sim => Ok(machine.clone()),
         PlatformName::Softsgx => software(machine),
+        PlatformName::Sgx => bail!("platform sgx has no development machine\nexpected: sim or softsgx"),
     }
 }
 
@@ -41,7 +42,9 @@ pub fn launcher_here(platform: PlatformName, machine: &str, pki_seed: u64) -> Re
 fn apart(within: Rc<dyn Launcher>, config: &EnclaveConfig) -> Result<Rc<dyn Launcher>> {
     let program = std::env::current_exe().context("this program does not find itself")?;
     let platform = config.platform.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
-    let args = ["enclave-process", "--platform", &platform, "--dev-machine", &config.dev_machine, "--dev-pki-seed", &config.dev_pki_seed.to_string()].map(String::from);
+    let machine = config.dev_machine.clone().unwrap_or_default();
+    let seed = config.dev_pki_seed.unwrap_or_default().to_string();
+    let args = ["enclave-process", "--platform", &platform, "--dev-machine", &machine, "--dev-pki-seed", &seed].map(String::from);
     Ok(Rc::new(Apart::new(within, move || {
         let mut command = Command::new(&program);
         command.args(&args);
@@ -51,24 +54,25 @@ fn apart(within: Rc<dyn Launcher>, config: &EnclaveConfig) -> Result<Rc<dyn Laun
 
 /// Where enclaves run here.
 pub struct Here {
-    pki: DevPki,
-    machine: Rc<Machine>,
+    /// Of a development platform; hardware has Intel's.
+    pki: Option<DevPki>,
     launcher: Rc<dyn Launcher>,
 }
 
 impl Here {
     /// The machine that the configuration names.
     pub fn new(config: &EnclaveConfig) -> Result<Self> {
-        let pki = dev_pki(config.dev_pki_seed)?;
-        let machine = Rc::new(Machine::new(&pki, &config.dev_machine, &PlatformSpec::default())?);
-        let launcher = launcher_of(config.platform, &machine)?;
-        let launcher = if config.dev_process { apart(launcher, config)? } else { launcher };
-        Ok(Here { pki, machine, launcher })
-    }
-
-    /// Its certificates.
-    pub fn machine(&self) -> &Rc<Machine> {
-        &self.machine
+        Ok(match config.platform {
+            PlatformName::Sim | PlatformName::Softsgx => {
+                let pki = dev_pki(config.dev_pki_seed.context("enclave.dev_pki_seed is missing")?)?;
+                let name = config.dev_machine.as_deref().context("enclave.dev_machine is missing")?;
+                let machine = Rc::new(Machine::new(&pki, name, &PlatformSpec::default())?);
+                let launcher = launcher_of(config.platform, &machine)?;
+                let launcher = if config.dev_process { apart(launcher, config)? } else { launcher };
+                Here { pki: Some(pki), launcher }
+            }
+            PlatformName::Sgx => Here { pki: None, launcher: hardware(config.aesm())? },
+        })
     }
 
     /// What runs its enclaves.
@@ -76,11 +80,22 @@ impl Here {
         &self.launcher
     }
 
-    /// Collateral as a PCCS would serve it at a block time (unix seconds).
-    pub fn collateral(&self, block_time: u64) -> Result<Vec<u8>> {
+    /// Collateral of a development platform, as a PCCS would serve it at a block time (unix seconds); none of hardware's.
+    pub fn own_collateral(&self, block_time: u64) -> Option<Result<Vec<u8>>> {
         let spec = CollateralSpec::at(block_time.saturating_sub(3600));
-        Ok(self.pki.collateral(&spec)?.to_json().into_bytes())
+        self.pki.as_ref().map(|pki| Ok(pki.collateral(&spec)?.to_json().into_bytes()))
     }
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn hardware(aesm_socket: &Path) -> Result<Rc<dyn Launcher>> {
+    let machine = baton_host::sgx::hard::HardMachine::detect(aesm_socket);
+    Ok(Rc::new(machine.context("platform sgx: `baton doctor` says what this machine lacks")?))
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn hardware(_: &Path) -> Result<Rc<dyn Launcher>> {
+    bail!("platform sgx runs x86-64 machine code\nexpected: Linux on x86-64 with SGX\nnext: run on such a machine, or on sim for tests")
 }
 
 /// A build in the node's folder.

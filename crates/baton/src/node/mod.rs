@@ -4,6 +4,7 @@
 //! database and the chain, and does the steps that are due; each may be done again. So a kill at any instant is
 //! followed by the same command again, and a daemon, `baton upgrade` and cosmovisor's hook are the same code.
 
+pub mod collateral;
 pub mod config;
 pub mod db;
 pub mod follow;
@@ -37,6 +38,7 @@ use baton_attest::identity::Measurement;
 use baton_core::custody::State;
 use baton_enclave::wire::{Request, Status};
 use baton_host::chain::ChainSource;
+use baton_host::http::Roots;
 use baton_host::relay::Asked;
 use baton_host::rpc::{CommandSigner, Fee, Keyfile, RpcConfig, RpcSource};
 use baton_host::seat::{Seat, SeatError};
@@ -108,6 +110,8 @@ pub struct Node {
     searched: Option<Instant>,
     dates: dates::Dates,
     power: power::Power,
+    keeper: collateral::Keeper,
+    roots: Roots,
     /// The height of the last look at whether plans that ran still stand.
     stood_at: u64,
     failing: BTreeMap<String, Failing>,
@@ -119,10 +123,16 @@ pub struct Node {
     _lock: HomeLock,
 }
 
+/// Whose certificates https servers may have.
+pub fn roots(config: &Config) -> Result<Roots> {
+    Ok(config.tls_roots.as_deref().map(Roots::with_file).transpose()?.unwrap_or_default())
+}
+
 /// Opens the way to the chain that a configuration names.
 pub fn rpc(config: &Config) -> Result<RpcSource> {
     let c = &config.chain;
     let source = RpcSource::new(RpcConfig {
+        roots: roots(config)?,
         timeout: Duration::from_millis(c.timeout_ms),
         retries: c.retries,
         ..RpcConfig::new(c.id.clone(), c.rpc.clone())
@@ -152,7 +162,8 @@ impl Node {
             return Err(e.into());
         }
         let db = Arc::new(Db::open(&home.path("chain.redb"))?);
-        let peers = config.peers.iter().map(|u| Peer::new(u, PEER_LIMIT)).collect();
+        let roots = roots(&config)?;
+        let peers = config.peers.iter().map(|u| Peer::new(u, PEER_LIMIT, &roots)).collect();
         let mut node = Node {
             here: Here::new(&config.enclave)?,
             places: Vec::new(),
@@ -164,6 +175,8 @@ impl Node {
             searched: None,
             dates: dates::Dates::default(),
             power: power::Power::default(),
+            keeper: collateral::Keeper::new(&home, &roots)?,
+            roots,
             stood_at: 0,
             failing: BTreeMap::new(),
             bad_builds: Vec::new(),
@@ -220,8 +233,7 @@ impl Node {
     }
 
     fn open_seat(&self, dir: &std::path::Path, build: &BuildFile) -> Result<Seat> {
-        let (machine, launcher) = (self.here.machine().clone(), self.here.launcher().clone());
-        Ok(Seat::open_on(dir, machine, launcher, build.image.clone(), Box::new(rand::random))?)
+        Ok(Seat::open_by(dir, self.here.launcher().clone(), build.image.clone(), Box::new(rand::random))?)
     }
 
     /// Does every step that can be done now, once.
@@ -235,6 +247,7 @@ impl Node {
         }
         self.step("log", &mut done, |n| n.store_logs());
         self.refresh();
+        self.step("collateral", &mut done, collateral::refresh);
         dates::refresh(self);
         power::refresh(self);
         let now = unix_now();
@@ -420,17 +433,16 @@ impl Node {
         }
     }
 
-    /// The newest block's time, for collateral.
-    fn collateral(&self) -> Result<Vec<u8>> {
+    /// The newest block's time.
+    fn block_time(&self) -> Result<u64> {
         let view = self.shared.view();
-        let time = match view.time {
+        Ok(match view.time {
             0 => {
                 let block = self.sources.light_block(self.sources.latest()?)?;
                 baton_host::gather::header_time(&block).map_or(0, |t| u64::try_from(t.0).unwrap_or(0))
             }
             time => time,
-        };
-        self.here.collateral(time)
+        })
     }
 }
 

@@ -609,7 +609,7 @@ impl Node {
         }
         let old = match old_rpc {
             [] => None,
-            urls => Some(RpcSource::new(RpcConfig::new(self.home.config().chain.id.clone(), urls.to_vec()))?),
+            urls => Some(RpcSource::new(RpcConfig { roots: self.roots.clone(), ..RpcConfig::new(self.home.config().chain.id.clone(), urls.to_vec()) })?),
         };
         let mut out = Vec::new();
         for height in (ancestor..=head).rev() {

@@ -7,6 +7,7 @@ use baton_attest::identity::Digest32;
 use baton_chain::light::LightBlock;
 use baton_chain::proofs::StateProof;
 use baton_host::chain::{ChainSource, Included, SourceError, Trouble};
+use baton_host::http::{self, Roots};
 use minicbor::{Decode, Encode};
 use serde_json::Value;
 
@@ -21,16 +22,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer at a URL, asked with a time limit for each answer.
-    pub fn new(url: &str, limit: Duration) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(limit))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .user_agent("baton")
-            .build();
-        Peer { url: url.trim_end_matches('/').into(), agent: config.new_agent() }
+    /// A peer at a URL, asked with a time limit for each answer. An https peer's certificate must come from `roots`.
+    pub fn new(url: &str, limit: Duration, roots: &Roots) -> Self {
+        Peer { url: url.trim_end_matches('/').into(), agent: http::agent(limit, roots) }
+    }
+
+    fn failed(&self, path: &str, e: &ureq::Error) -> anyhow::Error {
+        anyhow::anyhow!("{}", http::why(e)).context(format!("{}{path}", self.url))
     }
 
     /// Its URL.
@@ -53,7 +51,7 @@ impl Peer {
 
     /// GET; the body of a 200.
     pub fn get(&self, path: &str) -> Result<Vec<u8>> {
-        let answer = self.agent.get(format!("{}{path}", self.url)).call().with_context(|| format!("{}{path}", self.url))?;
+        let answer = self.agent.get(format!("{}{path}", self.url)).call().map_err(|e| self.failed(path, &e))?;
         let read = self.read(path, answer)?;
         self.good(path, read)
     }
@@ -71,7 +69,7 @@ impl Peer {
     {
         let body = minicbor::to_vec(ask).map_err(|e| anyhow::anyhow!("{e}"))?;
         let sent = self.agent.post(format!("{}{path}", self.url)).send(body);
-        let read = self.read(path, sent.with_context(|| format!("{}{path}", self.url))?)?;
+        let read = self.read(path, sent.map_err(|e| self.failed(path, &e))?)?;
         let bytes = self.good(path, read)?;
         minicbor::decode(&bytes).map_err(|e| anyhow::anyhow!("{}{path}: the answer cannot be read: {e}", self.url))
     }
@@ -87,7 +85,7 @@ impl Peer {
     /// Asks it to publish a record: the transaction's hash.
     pub fn publish(&self, memo: &str) -> Result<[u8; 32]> {
         let sent = self.agent.post(format!("{}/v1/publish", self.url)).send(serde_json::json!({"memo": memo}).to_string());
-        let read = self.read("/v1/publish", sent.with_context(|| self.url.clone())?)?;
+        let read = self.read("/v1/publish", sent.map_err(|e| self.failed("/v1/publish", &e))?)?;
         let answer: Value = serde_json::from_slice(&self.good("/v1/publish", read)?)?;
         let hash: Digest32 = answer["txhash"].as_str().unwrap_or_default().to_lowercase().parse()?;
         Ok(hash.0)

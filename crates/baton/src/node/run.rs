@@ -33,8 +33,8 @@ pub fn run(mut node: Node) -> Result<()> {
     let (follower, stopping) = (node.follower(), stop.clone());
     threads.push(std::thread::spawn(move || follower.run(&stopping)));
     let rpc = node.sources().rpc.clone();
-    let (urls, shared, vault, stopping) = (config.peers.clone(), node.shared().clone(), node.home().path("vault"), stop.clone());
-    threads.push(std::thread::spawn(move || watch_peers::run(&urls, &rpc, &shared, &vault, &stopping)));
+    let (urls, roots, shared, vault, stopping) = (config.peers.clone(), node.roots.clone(), node.shared().clone(), node.home().path("vault"), stop.clone());
+    threads.push(std::thread::spawn(move || watch_peers::run(&urls, &roots, &rpc, &shared, &vault, &stopping)));
     tracing::info!(name = %config.name, listen = %config.listen, chain = %config.chain.id, "the node runs");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let every = Duration::from_millis(config.chain.poll_ms);

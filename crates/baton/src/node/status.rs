@@ -39,6 +39,7 @@ pub(super) fn status(node: &Node) -> Value {
         "exposed": exposed,
         "recent": node.recent.iter().map(|(time, d)| json!({"time": time, "step": d.step, "text": d.text})).collect::<Vec<_>>(),
         "vote": view.vote.as_ref().zip(node.shared.policy()).map(|(v, policy)| super::vote::beside_bar(v, &policy)),
+        "collateral": node.keeper.status(),
         "expires": super::dates::all(node),
         "emergencies": super::orders::emergencies(node),
         "orders": super::orders::all(node),

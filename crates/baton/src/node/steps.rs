@@ -361,12 +361,17 @@ fn hand_over_at_x(node: &mut Node, plan: &KnownPlan, source: usize, target: usiz
     };
     relay::accept(&mut n.seat, &offered)?;
     relay::confirm(&mut o.seat, &mut n.seat, offered.transcript, Channel::Local)?;
-    // The enclave has verified this very plan, whoever named it: now the guard may know it.
-    node.sources.db.note_plan(plan)?;
-    PlanNote::write(node.home.dir(), plan)?;
+    known_to_the_guard(node, plan)?;
     node.refresh_status(source)?;
     node.refresh_status(target)?;
     done("at X", text)
+}
+
+/// The enclave has verified this very plan, whoever named it: now the guard may know it.
+fn known_to_the_guard(node: &Node, plan: &KnownPlan) -> Result<()> {
+    node.sources.db.note_plan(plan)?;
+    PlanNote::write(node.home.dir(), plan)?;
+    Ok(())
 }
 
 /// Writes down, for the guard, which builds hold the keyring durably on this machine, and for which plan; takes it back when

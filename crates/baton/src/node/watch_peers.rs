@@ -8,6 +8,8 @@ use std::time::Duration;
 use baton_host::rpc::RpcSource;
 use serde_json::Value;
 
+use baton_host::http::Roots;
+
 use super::db::KnownPlan;
 use super::http::is_index;
 use super::peers::Peer;
@@ -25,8 +27,8 @@ const MAX_PLANS: usize = 100;
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
 /// Looks until told to stop.
-pub fn run(urls: &[String], rpc: &RpcSource, shared: &Arc<Shared>, vault: &Path, stop: &AtomicBool) {
-    let peers: Vec<Peer> = urls.iter().map(|u| Peer::new(u, LIMIT)).collect();
+pub fn run(urls: &[String], roots: &Roots, rpc: &RpcSource, shared: &Arc<Shared>, vault: &Path, stop: &AtomicBool) {
+    let peers: Vec<Peer> = urls.iter().map(|u| Peer::new(u, LIMIT, roots)).collect();
     while !stop.load(Ordering::Relaxed) {
         endpoints(rpc, shared);
         for peer in &peers {
@@ -47,7 +49,7 @@ pub fn run(urls: &[String], rpc: &RpcSource, shared: &Arc<Shared>, vault: &Path,
 pub fn look_once(node: &super::Node) {
     endpoints(&node.sources().rpc, node.shared());
     for url in &node.home().config().peers {
-        look(&Peer::new(url, LIMIT), node.shared(), &node.home().path("vault"));
+        look(&Peer::new(url, LIMIT, &node.roots), node.shared(), &node.home().path("vault"));
     }
 }
 

@@ -100,7 +100,7 @@ impl World {
     }
 
     fn join_seats(&mut self, source: &mut Seat, target: &mut Seat, build: &Build, channel: Channel<'_>) -> Result<()> {
-        self.vouch_for(build, target.machine().platform().id())?;
+        self.vouch_for(build, target.launcher().platform_id())?;
         let asked = relay::ask(source, target, Kind::Join, channel)?;
         let tx = self.publish(&asked.record(0).encode())?;
         let trusted = trusted(&source.status()?);
@@ -299,7 +299,7 @@ impl World {
 
     /// What admits a seat's machine under a header, where the policy asks.
     pub fn admission(&self, build: &Build, seat: &Seat, header: u64) -> Result<Option<AdmissionEvidence>> {
-        let machine = seat.machine().platform().id();
+        let machine = seat.launcher().platform_id();
         Ok(self.gather(build).admission(build.policy.admission, &[], &machine, header)?)
     }
 

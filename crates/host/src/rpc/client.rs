@@ -1,4 +1,4 @@
-//! One JSON-RPC endpoint over HTTP, with bounds on time and size.
+//! One JSON-RPC endpoint over HTTP or HTTPS, with bounds on time and size.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use baton_chain::rpc::RpcError;
 use serde_json::{Value, json};
 
 use crate::chain::Trouble;
+use crate::http::{self, Roots};
 
 /// Largest answer that is read, in bytes (32 MiB).
 pub const MAX_ANSWER_BYTES: u64 = 32 << 20;
@@ -16,8 +17,8 @@ pub enum EndpointError {
     /// No endpoint at all.
     #[error("no RPC endpoint: expected at least one, for example http://127.0.0.1:26657")]
     None,
-    /// Not plain HTTP.
-    #[error("RPC endpoint {0:?}: expected http://HOST:PORT; this client speaks no TLS, so put a proxy on loopback in front of an https endpoint")]
+    /// Neither HTTP nor HTTPS.
+    #[error("RPC endpoint {0:?}: expected http://HOST:PORT, https://HOST or tcp://HOST:PORT; for a certificate of your own name it in tls_roots")]
     Url(String),
 }
 
@@ -86,7 +87,7 @@ impl CallError {
         match e {
             ureq::Error::Timeout(_) => CallError::Hung(e.to_string()),
             ureq::Error::Io(io) if io_timeout(io) => CallError::Hung(e.to_string()),
-            _ => CallError::Transport(e.to_string()),
+            _ => CallError::Transport(http::why(e)),
         }
     }
 }
@@ -98,24 +99,17 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Of a URL.
-    pub fn new(url: &str, timeout: Duration) -> Result<Self, EndpointError> {
+    /// Of a URL; an https server's certificate must come from `roots`.
+    pub fn new(url: &str, timeout: Duration, roots: &Roots) -> Result<Self, EndpointError> {
         // CometBFT's own configuration writes tcp://.
         let url = match url.strip_prefix("tcp://") {
             Some(rest) => format!("http://{rest}"),
             None => url.trim_end_matches('/').to_string(),
         };
-        if !url.starts_with("http://") || url.len() <= "http://".len() {
-            return Err(EndpointError::Url(url));
+        match http::is_url(&url) {
+            true => Ok(Endpoint { url, agent: http::agent(timeout, roots) }),
+            false => Err(EndpointError::Url(url)),
         }
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(timeout))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .user_agent("baton")
-            .build();
-        Ok(Endpoint { url, agent: config.new_agent() })
     }
 
     /// Its URL.
