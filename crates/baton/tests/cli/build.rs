@@ -124,12 +124,12 @@ fn a21_a_file_that_is_cut_off_reordered_or_not_measured_whole_is_no_enclave() {
         ("cut between two pages", good[..64 + page].to_vec(), "cut off"),
         ("reordered", swapped, "not an SGXS stream"),
         ("unmeasured", unmeasured, "not measured"),
-        ("empty", Vec::new(), "not an SGXS stream"),
+        ("empty", Vec::new(), "the file is empty"),
     ] {
         fs::write(p.at("bad.sgxs"), bytes).unwrap();
         let refused = p.run(&["measure", "@bad.sgxs"]);
         assert!(refused.code != 0 && refused.err.contains(why), "{name}: {}{}", refused.out, refused.err);
-        assert!(refused.err.contains("next:"), "{name}: {}", refused.err);
+        assert!(name == "empty" || refused.err.contains("next:"), "{name}: {}", refused.err);
     }
 }
 
