@@ -440,7 +440,7 @@ def killed_hook(run):
         while kills < 10 and not confirmed.exists() and time.monotonic() < end:
             pid = hook_of(node)
             if pid:
-                kills += at_the_offer(baton, lambda: (time.sleep(0.008 * kills), os.kill(pid, signal.SIGKILL)), lambda: confirmed.exists() or hook_of(node) != pid)
+                kills += at_the_offer(baton, lambda: slain(pid, 0.008 * kills), lambda: confirmed.exists() or hook_of(node) != pid)
             elif not node.process.alive():
                 node.stop()
                 run.start_node(i)
@@ -457,6 +457,15 @@ def killed_hook(run):
     run.crossed(height)
     run.settled()
     taken_up(run, "its hook")
+
+
+def slain(pid, after):
+    """SIGKILL, to a process that may have ended by itself meanwhile."""
+    time.sleep(after)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def hook_of(node):
