@@ -432,15 +432,15 @@ def killed_hook(run):
         run.batons[i].stop()
 
     def one(i):
-        """Kills hook after hook, each at its first seal: the rehearsal's, then the offer's. Until the handover is confirmed all the same."""
+        """Kills hook after hook, each a little later behind its first seal, so that all of rehearsal and transfer is met; until the handover is confirmed all the same."""
         baton, node, kills = run.batons[i], run.net.nodes[i], 0
         confirmed = baton.home / f"confirmed/{run.tools.measurement('v2')}.json"
         baton.install("v2")
         end = time.monotonic() + 180
-        while kills < 6 and not confirmed.exists() and time.monotonic() < end:
+        while kills < 10 and not confirmed.exists() and time.monotonic() < end:
             pid = hook_of(node)
             if pid:
-                kills += at_the_offer(baton, lambda: os.kill(pid, signal.SIGKILL), lambda: confirmed.exists() or hook_of(node) != pid)
+                kills += at_the_offer(baton, lambda: slain(pid, 0.008 * kills), lambda: confirmed.exists() or hook_of(node) != pid)
             elif not node.process.alive():
                 node.stop()
                 run.start_node(i)
@@ -457,6 +457,15 @@ def killed_hook(run):
     run.crossed(height)
     run.settled()
     taken_up(run, "its hook")
+
+
+def slain(pid, after):
+    """SIGKILL, to a process that may have ended by itself meanwhile."""
+    time.sleep(after)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def hook_of(node):

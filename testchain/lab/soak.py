@@ -21,6 +21,7 @@ class Supervisor(threading.Thread):
     def __init__(self, run):
         super().__init__(daemon=True)
         self.run_, self.starts, self.over, self.trouble = run, collections.Counter(), threading.Event(), []
+        self.failed = collections.Counter()
         # Who kills waits until nothing is being started: a process that was never seen to run is no target.
         self.lock = threading.Lock()
 
@@ -28,19 +29,23 @@ class Supervisor(threading.Thread):
         while not self.over.wait(0.5):
             with self.lock:
                 for i, node in enumerate(self.run_.net.nodes):
-                    self.keep("cosmovisor", node.process, lambda i=i: (self.run_.net.nodes[i].stop(), self.run_.start_node(i)))
+                    self.keep("cosmovisor", i, node.process, lambda i=i: (self.run_.net.nodes[i].stop(), self.run_.start_node(i)))
                     baton = self.run_.batons[i]
                     if self.run_.with_baton:
-                        self.keep("baton", baton.process, lambda b=baton: (b.stop(), b.start()))
+                        self.keep("baton", i, baton.process, lambda b=baton: (b.stop(), b.start()))
 
-    def keep(self, what, process, again):
+    def keep(self, what, index, process, again):
         if process and process.alive():
             return
         try:
             again()
             self.starts[what] += 1
+            self.failed[what, index] = 0
         except (OSError, RuntimeError, TimeoutError) as error:
-            self.trouble.append(f"{what}: {error}")
+            # A command that was run while the daemon was away has the home for a moment: the next start is due at once.
+            self.failed[what, index] += 1
+            if self.failed[what, index] == 5:
+                self.trouble.append(f"{what} of node{index}, 5 times in a row: {error}")
 
     def close(self):
         self.over.set()

@@ -138,6 +138,31 @@ fn h13_nobody_prepared_the_chain_halts_and_each_node_hands_over_at_x_by_one_comm
     }
 }
 
+/// Numbers of debts come again once all are paid: the second is no part of the first.
+#[test]
+fn rule4_a_second_handover_at_x_gets_a_record_of_its_own() {
+    let (net, commitment) = network(1);
+    for (round, name) in [(1, "v2"), (2, "v3")] {
+        let build = net.build(name, round + 1, Some(&commitment));
+        let plan = format!("enclave-{name}");
+        let height = net.vote(&plan, 5, &build);
+        net.wait_height(height);
+        net.until(0, "sees the halt", |s| s["chain"]["halted_at"] == height);
+        net.install(0, &build);
+        assert_eq!(net.json(0, &["upgrade", "--plan", &plan, "--wait", "60"])["confirmed"], true);
+        net.until(0, "activated", |s| seat(s, name)["serving"] == true);
+        net.resume(&plan);
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while net.log(0).matches("the record of a handover at X is in block").count() < usize::from(round) {
+            assert!(std::time::Instant::now() < end, "{}", net.log(0));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    assert_eq!(net.log(0).matches("record of a handover at X sent").count(), 2, "{}", net.log(0));
+    let audited = net.json(0, &["audit", "--strict"]);
+    assert_eq!((&audited["accept"], &audited["copies"], &audited["records"]), (&true.into(), &2.into(), &2.into()), "{audited:#}");
+}
+
 #[test]
 fn h15_with_the_rpc_dead_a_late_node_hands_over_from_what_was_kept() {
     let (mut net, commitment) = network(1);
