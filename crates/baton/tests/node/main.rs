@@ -2,6 +2,7 @@
 
 mod apart;
 mod bad;
+mod ballot;
 mod doctor;
 mod gate;
 mod net;
