@@ -1,6 +1,7 @@
 //! The daemon and its commands, against the devnet's RPC.
 
 mod bad;
+mod collateral;
 mod doctor;
 mod net;
 mod orders;
