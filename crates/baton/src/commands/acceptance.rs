@@ -52,7 +52,7 @@ pub fn acceptance(args: &AcceptanceArgs) -> Result<Report, Failure> {
 /// The best platform that runs the story, and why this one.
 fn choose(args: &AcceptanceArgs, here: &[(&'static str, super::doctor::Found); 3]) -> Result<(Platform, String), Failure> {
     let hardware = match &here[0].1 {
-        Ok(_) => "this machine has SGX, which this release does not run the story on: it needs quotes",
+        Ok(_) => "this machine has SGX, which the story does not run on: its nodes are several machines",
         Err(_) => "no SGX here",
     };
     match (&here[1].1, &args.program[..]) {

@@ -23,8 +23,10 @@ use super::{Done, Node};
 
 /// The file's name in the home.
 pub const FILE: &str = "collateral.json";
-/// After a try that failed, the next one.
+/// After a try that failed, the next one: a quote may cost its time limit, and what is kept serves meanwhile.
 const AGAIN: Duration = Duration::from_secs(600);
+/// The same where nothing is kept yet and only the service has to be asked.
+const SOON: Duration = Duration::from_secs(20);
 /// Longest that a command waits for the first set: four answers and a quote.
 const FIRST: Duration = Duration::from_secs(75);
 
@@ -123,7 +125,8 @@ impl Keeper {
     /// True if the service should be asked now.
     fn is_due(&self) -> bool {
         let Source::Service { every, .. } = &self.source else { return false };
-        let rests = self.tried.is_some_and(|t| t.elapsed() < AGAIN);
+        let pause = if self.quote.is_some() && self.age().is_none() { SOON } else { AGAIN };
+        let rests = self.tried.is_some_and(|t| t.elapsed() < pause);
         self.fetching.is_none() && !rests && self.age().is_none_or(|age| age >= *every)
     }
 

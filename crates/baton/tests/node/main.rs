@@ -3,6 +3,7 @@
 mod apart;
 mod bad;
 mod ballot;
+mod collateral;
 mod doctor;
 mod gate;
 mod net;

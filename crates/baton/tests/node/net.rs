@@ -64,7 +64,7 @@ pub fn baton(args: &[&str]) -> Ran {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
 
