@@ -99,18 +99,16 @@ pub fn init(args: &InitArgs) -> Result<Report, Failure> {
     Ok(out)
 }
 
+/// How long a daemon waits for a command that has the home.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The daemon.
 pub fn node(args: &NodeRunArgs) -> Result<Report, Failure> {
     let home = home(&args.at)?;
     run::logs(&home.config().log);
     // What stops a node from starting is told once, here.
-    let mut node = match home.lock() {
-        Ok(lock) => {
-            drop(lock);
-            Node::open(home)?
-        }
-        Err(e) => return Err(home_failure(e)),
-    };
+    let lock = home.lock_within(PATIENCE).map_err(home_failure)?;
+    let mut node = Node::with_lock(home, lock)?;
     if args.once {
         node.tick();
         node.follower().look();
@@ -326,7 +324,7 @@ pub fn rehearse(args: &RehearseArgs) -> Result<Report, Failure> {
         out.row(text(seat, "build"), if ok { "rehearsed, and can hand on" } else { "not rehearsed" });
     }
     fields(&mut out, &got);
-    for f in got["failing"].as_array().into_iter().flatten().filter(|f| f["step"] == "rehearse") {
+    if let Some(f) = got["failing"].as_array().into_iter().flatten().find(|f| f["step"] == "rehearse") {
         out.row("failing", text(f, "text"));
         out.verdict(false, "a rehearsal fails: the handover would fail the same way");
         return Ok(out);

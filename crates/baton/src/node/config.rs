@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use baton_host::http::is_url;
 use baton_host::sgx::aesm::SOCKET;
@@ -343,6 +344,17 @@ impl Home {
             Ok(()) => Ok(HomeLock(file)),
             Err(fs::TryLockError::WouldBlock) => Err(HomeError::Locked(self.dir.clone())),
             Err(fs::TryLockError::Error(source)) => Err(HomeError::Io { action: "lock", path, source }),
+        }
+    }
+
+    /// The same, for a daemon: a command that was asked while none ran has the home for a moment, and lets go by itself.
+    pub fn lock_within(&self, limit: Duration) -> Result<HomeLock, HomeError> {
+        let end = Instant::now() + limit;
+        loop {
+            match self.lock() {
+                Err(HomeError::Locked(_)) if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
+                other => return other,
+            }
         }
     }
 
@@ -705,7 +717,13 @@ pub(crate) mod tests {
         let home = Home::init(dir.path(), &config()).unwrap();
         let held = home.lock().unwrap();
         assert!(matches!(home.lock(), Err(HomeError::Locked(_))));
-        drop(held);
-        home.lock().unwrap();
+        assert!(matches!(home.lock_within(Duration::from_millis(1)), Err(HomeError::Locked(_))));
+        // A daemon waits for a command that lets go.
+        let soon = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        home.lock_within(Duration::from_secs(60)).unwrap();
+        soon.join().unwrap();
     }
 }

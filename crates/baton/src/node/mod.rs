@@ -153,6 +153,11 @@ impl Node {
     /// Takes a home: its lock, its database, its builds. The chain may be dead.
     pub fn open(home: Home) -> Result<Self> {
         let lock = home.lock()?;
+        Self::with_lock(home, lock)
+    }
+
+    /// The same, with a lock that was taken before.
+    pub fn with_lock(home: Home, lock: HomeLock) -> Result<Self> {
         let config = home.config().clone();
         let rpc = rpc(&config)?;
         // An endpoint of another chain is a mistake that time does not mend.
