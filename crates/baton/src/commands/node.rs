@@ -313,7 +313,7 @@ pub fn rehearse(args: &RehearseArgs) -> Result<Report, Failure> {
         out.row(text(seat, "build"), if ok { "rehearsed, and can hand on" } else { "not rehearsed" });
     }
     fields(&mut out, &got);
-    for f in got["failing"].as_array().into_iter().flatten().filter(|f| f["step"] == "rehearse") {
+    if let Some(f) = got["failing"].as_array().into_iter().flatten().find(|f| f["step"] == "rehearse") {
         out.row("failing", text(f, "text"));
         out.verdict(false, "a rehearsal fails: the handover would fail the same way");
         return Ok(out);
