@@ -347,7 +347,7 @@ mod tests {
         let pending = KnownPlan { proposal: 2, ..plan("v2", 9) };
         db.note_plan(&pending).unwrap();
         db.note_found(&KnownPlan { info: "superseded".into(), proposal: 1, ..plan("v2", 9) }).unwrap();
-        assert_eq!(db.plans().unwrap(), [pending.clone()]);
+        assert_eq!(db.plans().unwrap(), std::slice::from_ref(&pending));
         db.note_found(&KnownPlan { info: "superseded".into(), proposal: 1, ..plan("v2", 8) }).unwrap();
         db.note_found(&KnownPlan { at_x: true, ..pending }).unwrap();
         assert_eq!(db.plans().unwrap().len(), 2, "another height, and the same plan");
