@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_attest::identity::Measurement;
+use baton_attest::identity::{Measurement, hash};
 use baton_chain::info::read_info;
 use serde::{Deserialize, Serialize};
 
@@ -123,7 +123,9 @@ fn write<T: Serialize>(path: &Path, what: &T) -> anyhow::Result<()> {
 
 impl PlanNote {
     fn path(home: &Path, plan: &str) -> PathBuf {
-        home.join("plans").join(format!("{}.json", hex::encode(plan)))
+        // A chain bounds a plan's name by its proposal's size alone, a file system by 255 bytes.
+        let name = if plan.len() > 100 { hash("baton plan file v1", &[plan.as_bytes()]).to_string() } else { hex::encode(plan) };
+        home.join("plans").join(format!("{name}.json"))
     }
 
     /// What this node saw of a plan.

@@ -120,3 +120,17 @@ fn a_note_of_before_it_was_bound_to_a_plan_is_for_none() {
     let c = Confirmed::read(dir.path(), &A).unwrap().unwrap();
     assert!(!c.is_for("v2", 100) && c.plan.is_none());
 }
+
+#[test]
+fn a_plans_name_of_any_length_and_any_letters_has_a_file_of_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let names = ["v2".into(), "../../etc/passwd".into(), String::new(), "x".repeat(100), "x".repeat(101), "x".repeat(5000)];
+    for (name, height) in names.iter().zip(1..) {
+        PlanNote::write(home.path(), &KnownPlan { name: name.clone(), height, info: info(A), proposal: 1, at_x: false }).unwrap();
+    }
+    for (name, height) in names.iter().zip(1..) {
+        let note = PlanNote::read(home.path(), name).unwrap().unwrap();
+        assert_eq!((&note.name, note.height, note.measurement), (name, height, Some(A)));
+    }
+    assert_eq!(std::fs::read_dir(home.path().join("plans")).unwrap().count(), names.len());
+}
