@@ -117,6 +117,9 @@ def watched(run, baton, height):
             asked = True
     if process.poll() is None:
         process.kill()
+    # What it wrote last is still on the way.
+    while select.select([ours], [], [], 0.2)[0]:
+        drawn += os.read(ours, 65536)
     after = termios.tcgetattr(theirs)
     os.close(ours)
     os.close(theirs)
