@@ -25,7 +25,7 @@ mod platform;
 mod recovery;
 
 use orders::{OrderCommand, WitnessCommand};
-pub use platform::{AcceptanceArgs, AttacksArgs, DoctorArgs};
+pub use platform::{AcceptanceArgs, AttacksArgs, DoctorArgs, HardwareArgs};
 pub use recovery::{
     BuildArg, DrillArgs, NodeArgs, SeatArgs, SitOutArgs, SitOutReturnArgs, SitOutShowArgs, SnapshotCreateArgs, SnapshotRestoreArgs,
     SnapshotVerifyArgs,
@@ -249,6 +249,8 @@ pub struct SigstructArgs {
     "baton demo --keep ./demo      keep sealed files, evidence and logs, for the other commands",
     "baton demo --resume ./demo    go on where a demo was killed",
     "baton demo --platform softsgx --program v1/program.sgxs --program v2/program.sgxs",
+    "baton demo --nodes 1         what one machine can show by itself",
+    "baton demo --nodes 1 --platform sgx --program v1/program.sgxs --program v2/program.sgxs --pccs https://localhost:8081",
 ))]
 pub struct DemoArgs {
     /// Keep everything in this folder, which must be new or empty
@@ -260,10 +262,13 @@ pub struct DemoArgs {
     /// Where the enclaves run
     #[arg(long, value_enum, default_value_t = PlatformArg::Sim)]
     pub platform: PlatformArg,
-    /// softsgx: a program that scripts/sgx-build made, for v1; a second one is for v2
+    /// softsgx, sgx: a program that scripts/sgx-build made, for v1; a second one is for v2
     #[arg(long, value_name = "FILE")]
     pub program: Vec<PathBuf>,
-    /// How many nodes the network has at first, 3 to 50
+    /// For platform sgx
+    #[command(flatten)]
+    pub hardware: HardwareArgs,
+    /// How many nodes the network has at first, 3 to 50; or 1
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub nodes: usize,
     /// Make the keys of the chain and of the machines' certificates from this number
@@ -282,6 +287,8 @@ pub enum PlatformArg {
     Sim,
     /// The real SGX program, on a software SGX CPU.
     Softsgx,
+    /// The real SGX program, on this machine's CPU; a network of one machine.
+    Sgx,
 }
 
 impl Default for DemoArgs {
@@ -291,6 +298,7 @@ impl Default for DemoArgs {
             resume: None,
             platform: PlatformArg::Sim,
             program: Vec::new(),
+            hardware: HardwareArgs { aesm_socket: baton_host::sgx::aesm::SOCKET.into(), ..HardwareArgs::default() },
             nodes: 4,
             seed: None,
             json: false,
@@ -636,11 +644,12 @@ fn run(cli: Cli) -> Exit {
     finish(answer, json)
 }
 
-fn platform(which: PlatformArg, programs: &[PathBuf]) -> anyhow::Result<Platform> {
+fn platform(which: PlatformArg, programs: &[PathBuf], hardware: &HardwareArgs) -> anyhow::Result<Platform> {
     match (which, programs) {
         (PlatformArg::Sim, []) => Ok(Platform::Sim),
         (PlatformArg::Sim, _) => Err(anyhow::anyhow!("--program is for softsgx: expected none on sim, got one; add --platform softsgx")),
         (PlatformArg::Softsgx, programs) => Platform::soft_sgx(programs),
+        (PlatformArg::Sgx, programs) => hardware.platform(programs),
     }
 }
 
@@ -673,7 +682,7 @@ fn lifeboat_command(command: LifeboatCommand) -> (Result<Report, Failure>, bool)
 fn demo(args: &DemoArgs) -> Exit {
     // A run that is taken up again has its programs in its folder.
     let kept = args.resume.is_some() && args.program.is_empty();
-    let platform = match if kept { Ok(Platform::Sim) } else { platform(args.platform, &args.program) } {
+    let platform = match if kept { Ok(Platform::Sim) } else { platform(args.platform, &args.program, &args.hardware) } {
         Ok(p) => p,
         Err(e) => return finish(Err(Failure::input(format!("{e:#}"))), args.json),
     };
@@ -693,7 +702,13 @@ fn demo(args: &DemoArgs) -> Exit {
 
 /// So do the attacks; one that succeeds is a refusal of the whole.
 fn attacks(args: &AttacksArgs) -> Exit {
-    let attacked = platform(args.platform, &args.program).and_then(|platform| {
+    let attacked = match args.platform {
+        PlatformArg::Sgx => Err(anyhow::anyhow!(
+            "attacks forge reports with the keys of a CPU, and hardware keeps its own\nexpected: sim or softsgx\ngot: sgx\nnext: --platform softsgx, with the same programs"
+        )),
+        which => platform(which, &args.program, &HardwareArgs::default()),
+    };
+    let attacked = attacked.and_then(|platform| {
         let (only, seed) = (args.only.clone(), args.seed.unwrap_or(1));
         crate::attacks::run(&crate::attacks::Options { only, seed, platform, json: args.json })
     });

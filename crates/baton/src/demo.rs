@@ -1,6 +1,6 @@
 //! `baton demo`: a governed upgrade from the vote to the erased old copy, step by step.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -43,7 +43,7 @@ pub struct Line {
     pub text: String,
 }
 
-/// Fewer could never meet the barrier of the demo's policy.
+/// Fewer could never meet the barrier of the demo's policy; one alone has a policy of its own.
 const MIN_NODES: usize = 3;
 /// More would only take longer.
 const MAX_NODES: usize = 50;
@@ -80,6 +80,9 @@ const STEPS: &[(&str, Step)] = &[
     ("log", verify_logs),
 ];
 
+/// Steps that need a second machine.
+const OF_SEVERAL: &[&str] = &["join", "late node", "newcomer"];
+
 /// Runs the demo, and prints it.
 pub fn run(options: &Options) -> Result<()> {
     whole(options, true)?.table()
@@ -91,20 +94,31 @@ pub fn tell(options: &Options) -> Result<Vec<Line>> {
 }
 
 fn whole(options: &Options, aloud: bool) -> Result<Story> {
-    if !(MIN_NODES..=MAX_NODES).contains(&options.nodes) {
-        bail!("a demo of {} nodes\nexpected: {MIN_NODES} to {MAX_NODES}\ngot: {}\nnext: try --nodes 4 (the barrier of the demo wants {MIN_NODES} machines)", options.nodes, options.nodes);
+    if options.nodes != 1 && !(MIN_NODES..=MAX_NODES).contains(&options.nodes) {
+        bail!(
+            "a demo of {0} nodes\nexpected: {MIN_NODES} to {MAX_NODES}, or 1 for what one machine can show\ngot: {0}\nnext: try --nodes 4 (the barrier of the demo wants {MIN_NODES} machines)",
+            options.nodes
+        );
     }
+    if matches!(options.platform, Platform::Sgx(_)) && options.nodes != 1 {
+        bail!("a demo of {0} nodes on this machine's SGX, which is one machine\nexpected: 1\ngot: {0}\nnext: --nodes 1, or --platform softsgx, which plays several", options.nodes);
+    }
+    let create = |dir: &Path| match options.nodes {
+        1 => World::create_alone(dir, options.seed, options.platform.clone()),
+        nodes => World::create_on(dir, options.seed, nodes, options.platform.clone()),
+    };
     let world = match (&options.resume, &options.keep) {
         (Some(dir), None) => World::open(dir, options.seed, options.nodes, options.platform.clone())?,
-        (None, Some(dir)) => World::create_on(dir, options.seed, options.nodes, options.platform.clone())?,
+        (None, Some(dir)) => create(dir)?,
         (None, None) => {
             let scratch = tempfile::Builder::new().prefix("baton-demo-").tempdir()?.keep();
-            World::create_on(&scratch, options.seed, options.nodes, options.platform.clone())?
+            create(&scratch)?
         }
         (Some(_), Some(_)) => bail!("--keep and --resume name two runs\nexpected: one of them\nnext: --resume takes up what --keep began"),
     };
     let mut story = Story { world, json: options.json, aloud, lines: Vec::new(), started: Instant::now() };
-    for (name, step) in STEPS {
+    let alone = story.world.alone();
+    for (name, step) in STEPS.iter().filter(|(name, _)| !(alone && OF_SEVERAL.contains(name))) {
         if story.world.progress.done.iter().any(|d| d == name) {
             continue;
         }
@@ -143,9 +157,9 @@ impl Story {
         0..self.world.progress.nodes
     }
 
-    /// The nodes that hand over before X; the last one is late.
+    /// The nodes that hand over before X; the last one of several is late.
     fn punctual(&self) -> std::ops::Range<usize> {
-        0..self.world.progress.nodes - 1
+        0..self.world.progress.nodes - usize::from(!self.world.alone())
     }
 
     fn proposal(&self) -> Result<u64> {
@@ -315,13 +329,14 @@ fn other_code(s: &mut Story) -> Result<String> {
     let records = node.vault_records()?;
     let of_v1 = node.vault_get("v1", NOTE);
     let (_, record) = records.iter().find(|(i, _)| *i == index).context("the record is stored")?;
-    s.world.nodes[1].vault_store(&index, record)?;
-    if s.world.nodes[1].vault_get("v2", NOTE)? != SECRET {
-        bail!("node1's v2 reads another value");
+    let reader = usize::from(!s.world.alone());
+    s.world.nodes[reader].vault_store(&index, record)?;
+    if s.world.nodes[reader].vault_get("v2", NOTE)? != SECRET {
+        bail!("node{reader}'s v2 reads another value");
     }
     let why = |e| Ok::<_, anyhow::Error>(refusal::<()>(Err(e))?.message.split(';').next().unwrap_or_default().to_owned());
     Ok(format!(
-        "\nv2 is other code: asked to store {NOTE:?} with its length hidden, it does ({} bytes), and node1's v2 reads it\nnode0's v1 on the same request: {}\nnode0's v1 on the record: {}",
+        "\nv2 is other code: asked to store {NOTE:?} with its length hidden, it does ({} bytes), and node{reader}'s v2 reads it\nnode0's v1 on the same request: {}\nnode0's v1 on the record: {}",
         record.len(),
         why(by_v1)?,
         why(of_v1.err().context("v1 reads a record of v2's layout")?)?
@@ -363,7 +378,13 @@ fn newcomer(s: &mut Story) -> Result<String> {
 fn barrier(s: &mut Story) -> Result<String> {
     let machines: Vec<usize> = s.all().collect();
     for i in s.all() {
-        let receipts = s.world.receipts(i, Named::V1, Named::V2, &machines)?;
+        let receipts = match s.world.receipts(i, Named::V1, Named::V2, &machines) {
+            // Without a quote nothing is lost: the old copy stays.
+            Err(e) if matches!(s.world.platform(), Platform::Sgx(_)) => {
+                return Ok(format!("NOT SHOWN: no receipt with a quote of this machine, so v1 keeps its copy: {}", format!("{e:#}").replace('\n', "; ")));
+            }
+            other => other?,
+        };
         s.timed(i, "erase", |w| w.erase(i, Named::V1, receipts))?;
     }
     let (chain_id, seat) = (s.world.chain.config().chain_id.clone(), s.world.seat(0, Named::V1)?);
@@ -372,13 +393,18 @@ fn barrier(s: &mut Story) -> Result<String> {
         Event::BarrierMet { power_share, .. } => power_share.clone(),
         _ => None,
     };
-    let power = entries.iter().rev().find_map(share).context("no share of power in the log")?;
+    let power = entries.iter().rev().find_map(share);
+    let vouched = match (power, s.world.alone()) {
+        (Some(power), _) => format!(", vouched for by validators with {power} of the voting power"),
+        (None, true) => String::new(),
+        (None, false) => bail!("no share of power in the log"),
+    };
     let st = s.world.status(0, Named::V1)?;
     if st.state != State::Retired || !st.epochs.is_empty() {
         bail!("node0's v1 still holds {:?}", st.epochs);
     }
     Ok(format!(
-        "own successor and {} distinct machines hold the keyring, vouched for by validators with {power} of the voting power, {GRACE_BLOCKS} blocks after X, each rehearsed onward\n{} old copies erased (L0: a tombstone; a host that kept an old file can still replay it, see docs/threat-model.md)",
+        "own successor and {} distinct machines hold the keyring{vouched}, {GRACE_BLOCKS} blocks after X, each rehearsed onward\n{} old copies erased (L0: a tombstone; a host that kept an old file can still replay it, see docs/threat-model.md)",
         machines.len(),
         machines.len()
     ))
@@ -388,7 +414,7 @@ fn verify_logs(s: &mut Story) -> Result<String> {
     let mut entries = 0;
     let mut branches = 0;
     let chain_id = s.world.chain.config().chain_id.clone();
-    for i in 0..=s.world.progress.nodes {
+    for i in 0..s.world.nodes.len() {
         for which in [Named::V1, Named::V2] {
             if i == s.world.progress.nodes && which == Named::V1 {
                 continue;

@@ -34,11 +34,14 @@ pub struct Progress {
     pub version: u8,
     /// What keys of the chain and of the development PKI are made from.
     pub seed: u64,
-    /// Where enclaves run: `sim` or `softsgx`.
+    /// Where enclaves run: `sim`, `softsgx` or `sgx`.
     #[serde(default = "sim")]
     pub platform: String,
     /// How many nodes the network has.
     pub nodes: usize,
+    /// One machine only: no other one takes the secret, and the policies ask for none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     /// Voting power of the validators.
     pub powers: Vec<u64>,
     /// Number of the proposal that carried the upgrade.
@@ -90,6 +93,15 @@ impl World {
 
     /// A new world in an empty folder.
     pub fn create_on(dir: &Path, seed: u64, nodes: usize, platform: Platform) -> Result<Self> {
+        Self::begin(dir, seed, nodes, false, platform)
+    }
+
+    /// A new world of one machine, in an empty folder: what this machine can show without another one.
+    pub fn create_alone(dir: &Path, seed: u64, platform: Platform) -> Result<Self> {
+        Self::begin(dir, seed, 1, true, platform)
+    }
+
+    fn begin(dir: &Path, seed: u64, nodes: usize, alone: bool, platform: Platform) -> Result<Self> {
         if dir.join("progress.json").exists() {
             bail!("{} already holds a run\nexpected: an empty folder\nnext: --resume it, or name another folder", dir.display());
         }
@@ -102,6 +114,7 @@ impl World {
             seed,
             platform: platform.name().into(),
             nodes,
+            alone,
             powers: (0..nodes.max(4) as u64).map(|i| 100 - 15 * (i % 6)).collect(),
             proposal: None,
             plan_height: None,
@@ -117,7 +130,7 @@ impl World {
     pub fn open(dir: &Path, seed: u64, nodes: usize, platform: Platform) -> Result<Self> {
         let path = dir.join("progress.json");
         if dir.is_dir() && !path.exists() && nothing_begun(dir)? {
-            return Self::create_on(dir, seed, nodes, platform);
+            return Self::begin(dir, seed, nodes, nodes == 1, platform);
         }
         let text = fs::read(&path).with_context(|| {
             format!("{} holds no run to take up\nexpected: a folder that `baton demo --keep` made\nnext: start one with --keep", dir.display())
@@ -150,13 +163,19 @@ impl World {
 
     fn make_nodes(&mut self) -> Result<()> {
         // One node more than the network has at first: the machine that joins by quote.
-        for i in 0..=self.progress.nodes {
+        let newcomers = usize::from(!self.alone());
+        for i in 0..self.progress.nodes + newcomers {
             let name = format!("node{i}");
             let machine = self.machine(&name)?;
             let launcher = self.platform.launcher(&machine)?;
             self.nodes.push(Node::new(&self.dir.join("nodes").join(&name), &name, machine, launcher));
         }
         Ok(())
+    }
+
+    /// True for a world of one machine: nothing crosses to another one.
+    pub fn alone(&self) -> bool {
+        self.progress.alone
     }
 
     /// Where its enclaves run.

@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
+use baton_host::collateral::Pccs;
+use baton_host::http::Roots;
+use baton_host::sgx::aesm::SOCKET;
 use clap::Args;
 
 use super::PlatformArg;
+use crate::world::Platform;
 
 /// Arguments of `baton attacks`.
 #[derive(Args, Clone, Debug, Default)]
@@ -62,11 +66,15 @@ pub struct DoctorArgs {
 #[command(after_help = examples!(
     "baton acceptance",
     "baton acceptance --program v1/program.sgxs --program v2/program.sgxs --out report.json",
+    "baton acceptance --program v1/program.sgxs --program v2/program.sgxs --pccs https://localhost:8081     on a machine with SGX",
 ))]
 pub struct AcceptanceArgs {
-    /// A program that scripts/sgx-build made, for v1; a second one is for v2. With one, and where it can run, the platform is softsgx, else sim
+    /// A program that scripts/sgx-build made, for v1; a second one is for v2. With one the platform is the machine's SGX where it has it, else softsgx; without one sim
     #[arg(long, value_name = "FILE")]
     pub program: Vec<PathBuf>,
+    /// For platform sgx
+    #[command(flatten)]
+    pub hardware: HardwareArgs,
     /// Write the report here, and for people beside it as .txt
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -76,4 +84,30 @@ pub struct AcceptanceArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What platform sgx asks beside the CPU.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HardwareArgs {
+    /// Platform sgx: where collateral for this machine's quotes comes from; without it nothing needs a quote, and the barrier is not met
+    #[arg(long, value_name = "URL")]
+    pub pccs: Option<String>,
+    /// Platform sgx: address of the root's CRL, where the PCCS does not serve it
+    #[arg(long, value_name = "URL", requires = "pccs")]
+    pub root_crl: Option<String>,
+    /// Platform sgx: PEM certificates that the PCCS may have, beside those that Mozilla lists
+    #[arg(long, value_name = "FILE", requires = "pccs")]
+    pub tls_roots: Option<PathBuf>,
+    /// Platform sgx: the socket of Intel's AESM service
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    pub aesm_socket: PathBuf,
+}
+
+impl HardwareArgs {
+    /// This machine's SGX, with these programs.
+    pub fn platform(&self, programs: &[PathBuf]) -> anyhow::Result<Platform> {
+        let roots = self.tls_roots.as_deref().map(Roots::with_file).transpose()?.unwrap_or_default();
+        let pccs = self.pccs.as_deref().map(|url| Pccs::new(url, self.root_crl.as_deref(), &roots)).transpose()?;
+        Platform::sgx(programs, &self.aesm_socket, pccs)
+    }
 }

@@ -618,7 +618,7 @@ pub(crate) mod tests {
     #[test]
     fn what_init_writes_for_hardware_reads_back_as_the_same() {
         let dir = tempfile::tempdir().unwrap();
-        let hard = |aesm_socket| EnclaveConfig { platform: PlatformName::Sgx, dev_machine: None, dev_pki_seed: None, aesm_socket };
+        let hard = |aesm_socket| EnclaveConfig { platform: PlatformName::Sgx, dev_machine: None, dev_pki_seed: None, dev_process: false, aesm_socket };
         let service = CollateralConfig { pccs: Some("https://pccs:8081".into()), root_crl: Some("https://x/y.der".into()), file: None, refresh_hours: 6 };
         let file = CollateralConfig { pccs: None, root_crl: None, file: Some("/c.json".into()), refresh_hours: 24 };
         for (i, (socket, collateral)) in [(None, None), (Some("/run/a".into()), Some(service)), (None, Some(file))].into_iter().enumerate() {

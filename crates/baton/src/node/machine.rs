@@ -18,7 +18,7 @@ use baton_host::sgx::image::{MAX_SGXS_BYTES, Pages};
 use clap::ValueEnum;
 
 use super::config::{EnclaveConfig, PlatformName};
-use crate::world::platform::software;
+use crate::world::platform::{hardware, software};
 
 /// The development PKI of a seed.
 pub fn dev_pki(seed: u64) -> Result<DevPki> {
@@ -85,17 +85,6 @@ impl Here {
         let spec = CollateralSpec::at(block_time.saturating_sub(3600));
         self.pki.as_ref().map(|pki| Ok(pki.collateral(&spec)?.to_json().into_bytes()))
     }
-}
-
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn hardware(aesm_socket: &Path) -> Result<Rc<dyn Launcher>> {
-    let machine = baton_host::sgx::hard::HardMachine::detect(aesm_socket);
-    Ok(Rc::new(machine.context("platform sgx: `baton doctor` says what this machine lacks")?))
-}
-
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-fn hardware(_: &Path) -> Result<Rc<dyn Launcher>> {
-    bail!("platform sgx runs x86-64 machine code\nexpected: Linux on x86-64 with SGX\nnext: run on such a machine, or on sim for tests")
 }
 
 /// A build in the node's folder.

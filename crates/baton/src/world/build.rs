@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use baton_attest::identity::Measurement;
+use baton_attest::quote::intel_root;
 use baton_attest::policy::{BuildRules, TcbPolicy, TcbStatus};
 use baton_attest::sigstruct::SigningKey;
 use baton_chain::policy::{ChainPolicy, Checkpoint};
@@ -100,9 +101,12 @@ impl World {
                 allowed_advisories: None,
                 min_tcb_evaluation: 17,
                 max_collateral_age_secs: 7 * 24 * 3600,
-                roots: vec![self.pki.root_der()?],
+                roots: vec![match self.platform() {
+                    Platform::Sgx(_) => intel_root().to_vec(),
+                    Platform::Sim | Platform::SoftSgx(_) => self.pki.root_der()?,
+                }],
             },
-            barrier: BarrierRules { grace_blocks: GRACE_BLOCKS, platforms: 3, power_share: None },
+            barrier: BarrierRules { grace_blocks: GRACE_BLOCKS, platforms: if self.alone() { 1 } else { PLATFORMS }, power_share: None },
             council: None,
             witnesses: None,
             lifeboat: None,
@@ -118,7 +122,7 @@ impl World {
             let image = Image { sgxs, sigstruct };
             let policy = match self.platform() {
                 Platform::Sim => image.contents()?.2,
-                Platform::SoftSgx(_) => Pages::from_sgxs(&image.sgxs)?.policy()?,
+                Platform::SoftSgx(_) | Platform::Sgx(_) => Pages::from_sgxs(&image.sgxs)?.policy()?,
             };
             return Ok(Build { measurement: image.measurement()?, image, policy });
         }
@@ -137,8 +141,10 @@ impl World {
             Named::V3 => (self.committed()?, 5, 3),
         };
         let mut policy = self.policy(origin, checkpoint)?;
-        policy.admission = Admission::Vouched;
-        policy.barrier.power_share = Some(POWER_SHARE.parse().context("the share is a decimal")?);
+        if !self.alone() {
+            policy.admission = Admission::Vouched;
+            policy.barrier.power_share = Some(POWER_SHARE.parse().context("the share is a decimal")?);
+        }
         self.platform().build(which, policy, svn)
     }
 
@@ -151,6 +157,8 @@ impl World {
     }
 }
 
+/// Machines that must hold the keyring before a copy is erased; a world of one machine has one.
+pub const PLATFORMS: u32 = 3;
 /// Share of voting power that must hold the keyring before a copy is erased.
 const POWER_SHARE: &str = "0.667";
 /// Blocks before the plan's height in which offers may be made.

@@ -21,7 +21,7 @@ use baton_host::relay::{self, Channel};
 use baton_host::seat::{Seat, SeatError};
 use prost::Message;
 
-use super::{Build, Named, World};
+use super::{Build, Named, Platform, World};
 
 /// The plan of a world's upgrade.
 pub const PLAN_NAME: &str = "enclave-v2";
@@ -246,11 +246,16 @@ impl World {
     /// Barrier receipts for a node: a report of its own successor, and quotes of all that can give one.
     pub fn receipts(&mut self, node: usize, from: Named, to: Named, machines: &[usize]) -> Result<Vec<AttestedReceipt>> {
         let reader: Identity = self.status(node, from)?.identity;
-        let collateral = self.collateral()?;
         let mut out = vec![relay::barrier_receipt(self.seat(node, to)?, &reader, Channel::Local)?];
         for m in machines {
-            let channel = Channel::Quoted { collateral: &collateral };
-            out.push(relay::barrier_receipt(self.seat(*m, to)?, &reader, channel)?);
+            let receipt = match self.platform().clone() {
+                Platform::Sgx(hardware) => hardware.receipt(self.seat(*m, to)?, &reader)?,
+                Platform::Sim | Platform::SoftSgx(_) => {
+                    let collateral = self.collateral()?;
+                    relay::barrier_receipt(self.seat(*m, to)?, &reader, Channel::Quoted { collateral: &collateral })?
+                }
+            };
+            out.push(receipt);
         }
         Ok(out)
     }
