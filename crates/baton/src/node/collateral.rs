@@ -135,7 +135,9 @@ impl Keeper {
         let Source::Service { pccs, .. } = &self.source else { return };
         let (pccs, (done, fetching)) = (pccs.clone(), channel());
         self.quote = Some(quote.clone());
-        std::thread::spawn(move || done.send(pccs.fetch(&quote)));
+        std::thread::spawn(move || {
+            let _ = done.send(pccs.fetch(&quote));
+        });
         self.fetching = Some(fetching);
     }
 
@@ -183,6 +185,7 @@ impl Node {
             }
             refresh(self)?;
             self.keeper.take(FIRST)?;
+            self.dates.look_again();
         }
         Ok(())
     }
@@ -192,6 +195,9 @@ impl Node {
 /// quote by a service that hangs costs its time limit.
 pub(super) fn refresh(node: &mut Node) -> Result<Vec<Done>> {
     let done = node.keeper.take(Duration::ZERO)?;
+    if !done.is_empty() {
+        node.dates.look_again();
+    }
     let running = |p: &super::Place| p.seat.is_running();
     if node.waiting.is_some() || !node.keeper.is_due() || !node.places.iter().any(running) {
         return Ok(done);

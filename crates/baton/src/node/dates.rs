@@ -28,6 +28,13 @@ pub(super) struct Dates {
     looked: Option<Instant>,
 }
 
+impl Dates {
+    /// Another set of collateral is here.
+    pub(super) fn look_again(&mut self) {
+        self.looked = None;
+    }
+}
+
 /// Looks at what is new.
 pub(super) fn refresh(node: &mut Node) {
     let heads: Vec<u64> = node.places.iter().filter_map(|p| Some(p.status.as_ref()?.head_height)).filter(|h| *h > 0).collect();
