@@ -40,6 +40,11 @@ fn a_program_that_is_none_or_missing_is_refused_with_what_to_do() {
     assert!(text.contains("scripts/sgx-build"), "{text}");
     let text = refused(&["attacks", "--program", "x.sgxs"]);
     assert!(text.contains("--platform softsgx"), "{text}");
+    // Whoever forges needs a CPU that lends its keys, and one machine is not several.
+    let text = refused(&["attacks", "--platform", "sgx"]);
+    assert!(text.contains("--platform softsgx"), "{text}");
+    let text = refused(&["demo", "--platform", "sgx", "--nodes", "1"]);
+    assert!(text.contains("scripts/sgx-build"), "{text}");
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("x.sgxs");
     std::fs::write(&file, b"no program").expect("written");

@@ -47,3 +47,25 @@ fn what_a_demo_leaves_is_read_by_the_other_commands() {
     fs::write(&entries, text).unwrap();
     baton(&["log", "verify", path(&demo)]).expect(1);
 }
+
+#[test]
+fn one_machine_tells_its_story_without_a_second_one_and_a_kept_run_says_that_it_was_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = dir.path().join("demo");
+    let ran = baton(&["demo", "--nodes", "1", "--keep", path(&demo), "--seed", "7", "--json"]).expect(0);
+    let steps: Vec<serde_json::Value> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let named = |name: &str| steps.iter().find(|s| s["step"] == name);
+    for several in ["join", "late node", "newcomer"] {
+        assert!(named(several).is_none(), "{several} takes a second machine");
+    }
+    assert!(named("barrier").unwrap()["text"].as_str().unwrap().contains("1 old copies erased"));
+    // Nothing but an upgrade ever left an enclave there.
+    let ran = baton(&["log", "verify", path(&demo)]).expect(0);
+    assert!(ran.out.contains("(upgrade)") && !ran.out.contains("(join)"), "{}", ran.out);
+    let policy = fs::read_to_string(demo.join("builds/v2.policy.toml")).unwrap();
+    assert!(policy.contains("platforms = 1"), "{policy}");
+    assert!(fs::read_to_string(demo.join("progress.json")).unwrap().contains("\"alone\": true"));
+    baton(&["demo", "--resume", path(&demo)]).expect(0);
+    let two = baton(&["demo", "--nodes", "2"]).expect(2);
+    assert!(two.err.contains("expected: 3 to 50, or 1"), "{}", two.err);
+}
