@@ -74,7 +74,10 @@ class Key:
         """The network's part: a memo of this session, its transaction, and the evidence of the vote over RPC."""
         asked = ["ceremony", "agreement", "--session", self.dir / "session.attested", "--policy", self.policy, "--measurement", measurement, "--svn", svn]
         sent = self.run.net.nodes[0].memo(call(self.binary, *asked)["memo"])
-        return call(self.binary, *asked, "--rpc", self.run.net.nodes[1].rpc.url, "--proposal", proposal, "--tx", sent["hash"], "--out", self.vote)
+        other = self.run.net.nodes[1].rpc
+        # It may be a block behind the node that took the transaction.
+        until("the memo's block on another node", lambda: (other.height() or 0) > int(sent["height"]), 30)
+        return call(self.binary, *asked, "--rpc", other.url, "--proposal", proposal, "--tx", sent["hash"], "--out", self.vote)
 
     def ended(self, timeout):
         """The exit code of the command that signs; None while it waits."""

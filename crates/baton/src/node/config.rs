@@ -306,10 +306,9 @@ impl Home {
             return Err(HomeError::Exists(dir.into()));
         }
         config.check().map_err(|reason| HomeError::Malformed { path: path.clone(), line: 1, reason })?;
-        for folder in [dir.to_path_buf(), dir.join("builds"), dir.join("seats"), dir.join("vault"), dir.join("confirmed"), dir.join("plans"), dir.join("orders")] {
-            fs::create_dir_all(&folder).map_err(io_err("create", &folder))?;
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(io_err("chmod", &folder))?;
-        }
+        private_folder(dir)?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(io_err("chmod", dir))?;
+        make_folders(dir)?;
         write_private(&dir.join("operator.token"), (hex::encode(rand::random::<[u8; 32]>()) + "\n").as_bytes())?;
         write_private(&path, commented(config).as_bytes())?;
         Self::open(dir)
@@ -356,6 +355,11 @@ impl Home {
                 other => return other,
             }
         }
+    }
+
+    /// Makes the folders that are missing, for a process that has the lock: somebody who takes one away has it back empty, and private.
+    pub fn make_folders(&self, _: &HomeLock) -> Result<(), HomeError> {
+        make_folders(&self.dir)
     }
 
     /// The folder.
@@ -495,6 +499,11 @@ fn at_most(path: &Path, most: u32) -> Result<(), HomeError> {
         0 => Ok(()),
         _ => Err(HomeError::Permissions { path: path.into(), got, most }),
     }
+}
+
+/// Makes what a home has inside.
+fn make_folders(home: &Path) -> Result<(), HomeError> {
+    ["builds", "seats", "vault", "confirmed", "plans", "orders"].iter().try_for_each(|name| private_folder(&home.join(name)))
 }
 
 /// Makes a folder that nobody else reads, if it is not there.
@@ -707,6 +716,20 @@ pub(crate) mod tests {
             assert!(matches!(err, HomeError::Permissions { got, .. } if got == mode), "{err}");
             assert!(err.to_string().contains("chmod"), "{err}");
             fs::set_permissions(&path, good).unwrap();
+        }
+        Home::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn folders_that_were_taken_away_come_back_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::init(dir.path(), &config()).unwrap();
+        for name in ["seats", "plans", "confirmed"] {
+            fs::remove_dir(dir.path().join(name)).unwrap();
+        }
+        home.make_folders(&home.lock().unwrap()).unwrap();
+        for name in ["builds", "seats", "vault", "confirmed", "plans", "orders"] {
+            assert_eq!(fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777, 0o700, "{name}");
         }
         Home::open(dir.path()).unwrap();
     }

@@ -158,6 +158,7 @@ impl Node {
 
     /// The same, with a lock that was taken before.
     pub fn with_lock(home: Home, lock: HomeLock) -> Result<Self> {
+        home.make_folders(&lock)?;
         let config = home.config().clone();
         let rpc = rpc(&config)?;
         // An endpoint of another chain is a mistake that time does not mend.
