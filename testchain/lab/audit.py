@@ -44,7 +44,7 @@ def records(rpc, first, last):
 
 def memos(rpc):
     """Every record on the chain, as its memo."""
-    blocks = (rpc.call("block", height=height)["block"]["data"]["txs"] or [] for height in range(1, rpc.height() + 1))
+    blocks = (rpc.call("block", height=height)["block"]["data"]["txs"] or [] for height in range(1, rpc.newest() + 1))
     found = [memo(base64.b64decode(tx)) for txs in blocks for tx in txs]
     return [text for text in found if read_record(text, 0)]
 

@@ -147,7 +147,7 @@ def back(run, snapshot=False):
     network = run.net
     if snapshot:
         taken(run)
-    head = network.up().rpc.height() + 5
+    head = network.up().rpc.newest() + 5
     network.wait_height(head)
     if run.with_baton:
         for baton in run.batons:
@@ -189,7 +189,7 @@ def back(run, snapshot=False):
     run.t.check(all(ancestor <= h < old for h, old in zip(behind, before)), f"by the order the heads went back: {behind}", before)
     if not snapshot:
         pace(run, "500ms", restart=True)
-    now = rpc.height()
+    now = rpc.newest()
     network.wait_height(now + 4)
     for baton in run.batons:
         baton.wait_seat("v1", lambda s: s["head"] >= now, "the network's own branch", 60)

@@ -39,7 +39,7 @@ def operator(run):
                "--out", run.folder / "never.toml", home=False, has="other-1", code=2)
 
     # What `proposal new` writes is what the chain's command submits, as it is.
-    height = net.up().rpc.height() + AHEAD + 30
+    height = net.up().rpc.newest() + AHEAD + 30
     build = run.tools.builds["v2"][0]
     at.holds("proposal new", "proposal", "new", "--plan", PLAN, "--height", height, "--build", build, "--out", file, home=False, has=run.tools.measurement("v2"))
     result = net.nodes[0].tx("gov", "submit-proposal", file)

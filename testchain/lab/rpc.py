@@ -42,6 +42,10 @@ class Rpc:
         except (RpcError, ValueError, *DOWN):
             return None
 
+    def newest(self):
+        """The same, of a node that runs: a busy machine may keep it from answering for a moment."""
+        return until("the node's height", self.height, 30, 0.2)
+
     def query(self, store, key, height=0, prove=True):
         """abci_query of one key, the whole answer. The proof's root is the app hash of header height + 1."""
         return self.raw("abci_query", path=f'"/store/{store}/key"', data="0x" + key.hex(), height=height,

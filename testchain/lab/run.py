@@ -259,7 +259,7 @@ class Run:
 
     def propose(self, name=PLAN, build="v2", ahead=AHEAD, height=None, **how):
         """Submits an upgrade; returns (proposal, height)."""
-        height = height or self.net.up().rpc.height() + ahead
+        height = height or self.net.up().rpc.newest() + ahead
         proposal = self.net.submit([upgrade_message(name, height, self.info(build))], f"Upgrade {name}", **how)
         self.t.say(f"proposal {proposal}: plan {name} at height {height}, build {build}")
         return proposal, height

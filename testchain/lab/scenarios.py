@@ -329,7 +329,7 @@ def lies(liar):
         # Rubbish: the node refuses it.
         said, meant = (rpc.raw("broadcast_tx_sync", tx="0x00").get("result", {}).get("code") for rpc in (asked, truth))
         return said == 0 and meant != 0
-    height = truth.height() - 1
+    height = truth.newest() - 1
     try:
         answer = asked.raw("commit", height=height)
     except (ValueError, *DOWN):

@@ -150,7 +150,7 @@ def crossed(run, build, height):
 
 def settled(run, written, last):
     """Without further kills: every record is read by the last build on every node, and every older copy goes behind its barrier."""
-    run.net.wait_height(run.net.up().rpc.height() + 12)
+    run.net.wait_height(run.net.up().rpc.newest() + 12)
     for baton in run.batons if run.with_baton else ():
         for name, value in written.items():
             run.reads(baton, last, f"{name} is read by {last}", value, name)

@@ -72,7 +72,7 @@ class Case:
         return lines.count("script"), lines.count("new start")
 
     def vote(self):
-        height = self.node.rpc.height() + 22
+        height = self.node.rpc.newest() + 22
         proposal, _ = self.run.propose(height=height)
         self.run.voted(proposal)
         return height
