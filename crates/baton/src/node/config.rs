@@ -533,8 +533,9 @@ fn commented(c: &Config) -> String {
     let platform = c.enclave.platform.name();
     let machine = match c.enclave.platform {
         PlatformName::Sim | PlatformName::Softsgx => format!(
-            "# Development platforms only: which machine this is, and the seed of the network's development PKI.\ndev_machine = {}\ndev_pki_seed = {}\n",
-            s(c.enclave.dev_machine.as_deref().unwrap_or_default()), c.enclave.dev_pki_seed.unwrap_or_default()
+            "# Development platforms only: which machine this is, and the seed of the network's development PKI.\ndev_machine = {}\ndev_pki_seed = {}\n\
+             # Development platforms only: each enclave in a process of its own.\ndev_process = {}\n",
+            s(c.enclave.dev_machine.as_deref().unwrap_or_default()), c.enclave.dev_pki_seed.unwrap_or_default(), c.enclave.dev_process
         ),
         PlatformName::Sgx => {
             let socket = c.enclave.aesm_socket.as_ref().map_or_else(|| format!("# aesm_socket = {}\n", s(SOCKET)), |p| format!("aesm_socket = {}\n", path(p)));
