@@ -221,8 +221,14 @@ class Node:
 
     def tx(self, *arguments, by="val", gas=900_000, wait=True, check=True, fees=FEES):
         """Sends a transaction. With `wait`: the result once it is in a block, else its hash."""
-        sent = self.run("tx", *arguments, "--from", by, "--gas", gas, "--fees", fees, "-y", "-o", "json", *KEYRING)
-        answer = json.loads(sent.stdout)
+        sent = []
+        asked = ("tx", *arguments, "--from", by, "--gas", gas, "--fees", fees, "-y", "-o", "json", *KEYRING)
+        # A node that a supervisor is starting again took nothing: the same once more.
+        refused = "connection refused"
+        until(f"node{self.index} to take a transaction", lambda: sent.append(self.run(*asked, check=False)) or refused not in sent[-1].stderr, 60, 1)
+        if sent[-1].returncode:
+            raise RuntimeError(f"{' '.join(map(str, asked[:3]))}: exit code {sent[-1].returncode}: {sent[-1].stderr[-600:]}")
+        answer = json.loads(sent[-1].stdout)
         if answer["code"]:
             raise RuntimeError(f"tx {arguments[:2]}: the node refuses it with code {answer['code']}: {answer['raw_log']}")
         return self.wait_tx(answer["txhash"], check) if wait else answer["txhash"]
