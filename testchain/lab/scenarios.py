@@ -1,6 +1,7 @@
 """What an end-to-end run plays: the upgrade that goes well, and one story for each trouble."""
 import os
 import pathlib
+import re
 import shutil
 import signal
 import time
@@ -382,7 +383,8 @@ def taken_up(run, who):
     for baton in run.batons:
         target = baton.seat("v2")["identity"]
         offers = [o for o in audit.copies({"": call(baton.binary, "log", "show", baton.home / "seats")}) if o.target == target]
-        hits.append(len(offers) > 1 or CUT_OFF in baton.log.read_text(errors="replace"))
+        logs = [f.read_text(errors="replace") for f in (baton.log, baton.home / "hook.log") if f.exists()]
+        hits.append(len(offers) > 1 or any(CUT_OFF in text for text in logs))
     run.t.check(any(hits), f"{sum(hits)} of {len(hits)} transfers had been offered and not confirmed when {who} was killed, and were taken up", hits)
 
 
@@ -432,7 +434,7 @@ def killed_hook(run):
         run.batons[i].stop()
 
     def one(i):
-        """Kills hook after hook, each a little later behind its first seal, so that all of rehearsal and transfer is met; until the handover is confirmed all the same."""
+        """Kills hook after hook, each one seal of the old build later, so that all of rehearsal and transfer is met; until the handover is confirmed all the same."""
         baton, node, kills = run.batons[i], run.net.nodes[i], 0
         confirmed = baton.home / f"confirmed/{run.tools.measurement('v2')}.json"
         baton.install("v2")
@@ -440,7 +442,7 @@ def killed_hook(run):
         while kills < 10 and not confirmed.exists() and time.monotonic() < end:
             pid = hook_of(node)
             if pid:
-                kills += at_the_offer(baton, lambda: slain(pid, 0.008 * kills), lambda: confirmed.exists() or hook_of(node) != pid)
+                kills += slain_at_seal(pid, baton, kills + 1, confirmed.exists)
             elif not node.process.alive():
                 node.stop()
                 run.start_node(i)
@@ -459,13 +461,24 @@ def killed_hook(run):
     taken_up(run, "its hook")
 
 
-def slain(pid, after):
-    """SIGKILL, to a process that may have ended by itself meanwhile."""
-    time.sleep(after)
+def slain_at_seal(pid, baton, seals, over):
+    """Lets a process run for a millisecond at a time, and kills it once v1's enclave has sealed this often; False where it has ended before."""
+    def generation():
+        return max((int(re.sub(r"\D", "", name)) for name in baton.sealed("v1")), default=0)
+
+    first = generation()
     try:
-        os.kill(pid, signal.SIGKILL)
+        while not over():
+            os.kill(pid, signal.SIGSTOP)
+            if generation() - first >= seals:
+                os.kill(pid, signal.SIGKILL)
+                return True
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.001)
+        os.kill(pid, signal.SIGCONT)
     except ProcessLookupError:
         pass
+    return False
 
 
 def hook_of(node):

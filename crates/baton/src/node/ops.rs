@@ -292,10 +292,15 @@ impl Operator {
     pub fn ask(&mut self, op: &Op) -> Result<Value> {
         match self {
             Operator::Here { node, follower } => {
-                node.tick();
+                let before = told(&node.tick());
                 follower.look();
                 super::watch_peers::look_once(node);
-                node.operate(op)
+                let mut got = node.operate(op)?;
+                // A transfer that a killed process left is taken up by the first tick: whoever asks is told of it.
+                if let Some(done) = got.get_mut("done").and_then(Value::as_array_mut) {
+                    done.splice(0..0, before.into_iter().map(Value::from));
+                }
+                Ok(got)
             }
             Operator::Daemon { daemon, token } => {
                 let (status, answer) = daemon.operate(token, &serde_json::to_value(op)?)?;
