@@ -610,7 +610,7 @@ impl World {
 
     fn erase(&mut self, cell: usize) {
         let Some(promised) = self.promise(cell) else { return };
-        let (machine, here) = (self.lab.cells[cell].machine, self.lab.state(cell));
+        let machine = self.lab.cells[cell].machine;
         let used: Vec<Given> = self.given.iter().filter(|g| g.plan == promised).cloned().collect();
         // What a host would try: those that are not good yet, machines alone, this machine alone, all that are good.
         let of = |fits: fn(&Given) -> bool| used.iter().filter(|g| fits(g)).cloned().collect::<Vec<_>>();
@@ -618,7 +618,10 @@ impl World {
         for mut choice in choices {
             choice.retain(|g| !g.local || g.machine == machine);
             let receipts = choice.iter().map(|g| g.receipt.clone()).collect();
-            if self.lab.erase(cell, receipts).is_err() || here == State::Retired {
+            let here = self.lab.state(cell);
+            let refused = self.lab.erase(cell, receipts).is_err();
+            // A host that dies while it stores the tombstone hears of an error, and the copy is gone all the same: by these receipts.
+            if here == State::Retired || (refused && self.lab.state(cell) != State::Retired) {
                 continue;
             }
             let own = choice.iter().any(|g| g.local && g.good && g.machine == machine);
