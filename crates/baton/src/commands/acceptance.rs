@@ -47,7 +47,7 @@ pub fn acceptance(args: &AcceptanceArgs) -> Result<Report, Failure> {
     out.field("forged_on", forger.name());
     let text = match platform.name() == forger.name() {
         true => format!("story, attacks and H01 on {}", platform.name()),
-        false => format!("story on {}; attacks and H01 with the same programs on {}", platform.name(), forger.name()),
+        false => format!("story on {}; attacks and H01 on {}", platform.name(), forger.name()),
     };
     out.verdict(parts.iter().all(|good| *good), text);
     if let Some(path) = &args.out {

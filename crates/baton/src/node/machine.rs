@@ -15,8 +15,6 @@ use baton_host::link::Launcher;
 use baton_host::sgx::apart::Apart;
 use baton_host::sgx::image::{MAX_SGXS_BYTES, Pages};
 
-use clap::ValueEnum;
-
 use super::config::{EnclaveConfig, PlatformName};
 use crate::world::platform::{hardware, software};
 
@@ -41,10 +39,9 @@ pub fn launcher_here(platform: PlatformName, machine: &str, pki_seed: u64) -> Re
 /// The same machine, with each enclave in a process of its own: this program again.
 fn apart(within: Rc<dyn Launcher>, config: &EnclaveConfig) -> Result<Rc<dyn Launcher>> {
     let program = std::env::current_exe().context("this program does not find itself")?;
-    let platform = config.platform.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
     let machine = config.dev_machine.clone().unwrap_or_default();
     let seed = config.dev_pki_seed.unwrap_or_default().to_string();
-    let args = ["enclave-process", "--platform", &platform, "--dev-machine", &machine, "--dev-pki-seed", &seed].map(String::from);
+    let args = ["enclave-process", "--platform", config.platform.name(), "--dev-machine", &machine, "--dev-pki-seed", &seed].map(String::from);
     Ok(Rc::new(Apart::new(within, move || {
         let mut command = Command::new(&program);
         command.args(&args);

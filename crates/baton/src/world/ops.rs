@@ -247,15 +247,16 @@ impl World {
     pub fn receipts(&mut self, node: usize, from: Named, to: Named, machines: &[usize]) -> Result<Vec<AttestedReceipt>> {
         let reader: Identity = self.status(node, from)?.identity;
         let mut out = vec![relay::barrier_receipt(self.seat(node, to)?, &reader, Channel::Local)?];
+        if let Platform::Sgx(hardware) = self.platform().clone() {
+            for m in machines {
+                out.push(hardware.receipt(self.seat(*m, to)?, &reader)?);
+            }
+            return Ok(out);
+        }
+        let collateral = self.collateral()?;
         for m in machines {
-            let receipt = match self.platform().clone() {
-                Platform::Sgx(hardware) => hardware.receipt(self.seat(*m, to)?, &reader)?,
-                Platform::Sim | Platform::SoftSgx(_) => {
-                    let collateral = self.collateral()?;
-                    relay::barrier_receipt(self.seat(*m, to)?, &reader, Channel::Quoted { collateral: &collateral })?
-                }
-            };
-            out.push(receipt);
+            let channel = Channel::Quoted { collateral: &collateral };
+            out.push(relay::barrier_receipt(self.seat(*m, to)?, &reader, channel)?);
         }
         Ok(out)
     }
